@@ -1,0 +1,106 @@
+//! What people read: `stat` and the lists.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use crate::engine::{Eventfds, MAX, Mode};
+
+/// Whose rows a list may show.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Viewer {
+    pub(super) uid: u32,
+}
+
+impl Viewer {
+    fn may_see(self, uid: u32) -> bool {
+        self.uid == 0 || self.uid == uid
+    }
+}
+
+/// A row of `list/waiters`.
+#[derive(Debug)]
+pub(super) struct Waiter {
+    pub(super) pid: usize,
+    pub(super) uid: u32,
+    pub(super) eventfd: usize,
+    /// What a blocked write wants to add; none for a read.
+    pub(super) value: Option<u64>,
+    /// Time since the start of the daemon at which the request came.
+    pub(super) since: Duration,
+}
+
+/// Text of `stat`: a name and a number per line.
+pub(super) fn stat<T: Copy>(eventfds: &Eventfds<T>, waiting: usize, uptime: Duration) -> String {
+    let totals = eventfds.totals();
+    let mut text = String::new();
+    let mut line = |name: &str, value: &dyn std::fmt::Display| {
+        let _ = writeln!(text, "{name} {value}");
+    };
+    line("version", &env!("CARGO_PKG_VERSION"));
+    line("uptime_seconds", &format_args!("{:.3}", uptime.as_secs_f64()));
+    line("eventfd_live", &eventfds.len());
+    line("eventfd_created", &totals.created);
+    line("eventfd_reads", &totals.reads);
+    line("eventfd_writes", &totals.writes);
+    line("eventfd_max_count", &MAX);
+    line("requests_parked", &totals.parked);
+    line("requests_waiting", &waiting);
+    text
+}
+
+/// Text of `list/eventfd`.
+pub(super) fn eventfd_list<T: Copy>(eventfds: &Eventfds<T>, viewer: Viewer) -> String {
+    let mut text = String::new();
+    let _ = writeln!(
+        text,
+        "{:>6} {:>20} {:>9} {:>6} {:>6} {:>5} {:>7} {:>7}",
+        "ID", "COUNT", "MODE", "PID", "UID", "OPENS", "READERS", "WRITERS"
+    );
+    for (id, eventfd) in eventfds.iter().filter(|(_, eventfd)| viewer.may_see(eventfd.owner().uid)) {
+        let mode = match eventfd.counter().mode() {
+            Mode::Counter => "counter",
+            Mode::Semaphore => "semaphore",
+        };
+        // Every open makes a new counter, so each has one open description; how many descriptors share it, only the kernel knows.
+        let opens = 1;
+        let _ = writeln!(
+            text,
+            "{:>6} {:>20} {mode:>9} {:>6} {:>6} {opens:>5} {:>7} {:>7}",
+            id.number(),
+            eventfd.counter().count(),
+            eventfd.owner().pid,
+            eventfd.owner().uid,
+            eventfd.waiting_readers(),
+            eventfd.waiting_writers(),
+        );
+    }
+    text
+}
+
+/// Text of `list/waiters`.
+pub(super) fn waiter_list(waiters: &mut Vec<Waiter>, viewer: Viewer, uptime: Duration) -> String {
+    waiters.retain(|waiter| viewer.may_see(waiter.uid));
+    waiters.sort_by_key(|waiter| waiter.since);
+    let mut text = String::new();
+    let _ = writeln!(
+        text,
+        "{:>6} {:>6} {:>10} {:>5} {:>20} {:>12} {:>12}",
+        "PID", "UID", "OBJECT", "WANTS", "VALUE", "SINCE", "SECONDS"
+    );
+    for waiter in waiters {
+        let (wants, value) = match waiter.value {
+            None => ("read", "-".to_owned()),
+            Some(value) => ("write", value.to_string()),
+        };
+        let object = format!("eventfd:{}", waiter.eventfd);
+        let _ = writeln!(
+            text,
+            "{:>6} {:>6} {object:>10} {wants:>5} {value:>20} {:>12.3} {:>12.3}",
+            waiter.pid,
+            waiter.uid,
+            waiter.since.as_secs_f64(),
+            uptime.saturating_sub(waiter.since).as_secs_f64(),
+        );
+    }
+    text
+}

@@ -1,0 +1,414 @@
+//! The front end: scheme requests in, calls of the engine out.
+
+mod inspect;
+mod node;
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::time::Duration;
+
+use redox_scheme::scheme::{Op, SchemeSync};
+use redox_scheme::{CallerCtx, Id, OpenResult, Response};
+use slab::Slab;
+use syscall::data::Stat;
+use syscall::dirent::{DirEntry, DirentBuf};
+use syscall::error::{
+    EACCES, EAGAIN, EBADF, ECANCELED, EEXIST, EINVAL, EISDIR, ENODEV, ENOTDIR, EOPNOTSUPP, EPERM, EWOULDBLOCK, Error,
+    Result,
+};
+use syscall::flag::{
+    EventFlags, MapFlags, O_ACCMODE, O_CREAT, O_DIRECTORY, O_EXCL, O_NONBLOCK, O_RDONLY, O_STAT, O_TRUNC, O_WRONLY,
+};
+use syscall::schemev2::NewFdFlags;
+
+use self::inspect::{Viewer, Waiter};
+use self::node::Node;
+use crate::engine::{self, Blocking, Effect, EventfdId, Eventfds, Owner, Parked, Progress, Readiness};
+
+/// What an open descriptor stands for.
+#[derive(Debug)]
+enum Handle {
+    /// The root of the scheme, for opening paths.
+    Root,
+    /// Opened with O_STAT: can be asked for its attributes and be opened from.
+    Look(Node),
+    /// A directory, for listing.
+    Directory(Node),
+    /// A text, as it was when it was opened.
+    Text(Node, Vec<u8>),
+    /// A counter, its name and the access mode (O_ACCMODE) of its descriptor.
+    Eventfd { id: EventfdId, node: Node, access: usize },
+}
+
+/// A request that waits for its answer.
+#[derive(Debug)]
+struct Waiting {
+    op: Op,
+    pid: usize,
+    uid: u32,
+    parked: Parked,
+    since: Duration,
+}
+
+/// Request ids are small numbers that the kernel hands out, so they need no mixing; and a hasher with random keys would need `/scheme/rand`, which may
+/// not be there yet when eventd starts.
+#[derive(Default)]
+struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        // The table takes its control bits from the top: spread the number over all bits.
+        self.0.wrapping_mul(0x9E37_79B9_7F4A_7C15)
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 << 8) | u64::from(*byte);
+        }
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        self.0 = number.into();
+    }
+}
+
+/// Who runs the daemon and how it tells the time.
+#[derive(Clone, Copy, Debug)]
+pub struct Host {
+    /// Effective user id, the owner of what belongs to nobody else.
+    pub uid: u32,
+    /// Effective group id.
+    pub gid: u32,
+    /// Monotonic time. Only differences are used.
+    pub monotonic: fn() -> Duration,
+}
+
+/// The scheme `eventd`.
+#[derive(Debug)]
+pub struct Scheme {
+    eventfds: Eventfds<Id>,
+    handles: Slab<Handle>,
+    waiting: HashMap<Id, Waiting, BuildHasherDefault<IdHasher>>,
+    effects: Vec<Effect<Id>>,
+    /// Where the request that is being handled was parked.
+    parked: Option<Parked>,
+    host: Host,
+    started: Duration,
+}
+
+impl Scheme {
+    /// A scheme without any object.
+    #[must_use]
+    pub fn new(host: Host) -> Self {
+        Self {
+            eventfds: Eventfds::default(),
+            handles: Slab::new(),
+            waiting: HashMap::default(),
+            effects: Vec::new(),
+            parked: None,
+            host,
+            started: (host.monotonic)(),
+        }
+    }
+
+    /// Where the request that was handled last has been parked, if it was.
+    pub(crate) fn take_parked(&mut self) -> Option<Parked> {
+        self.parked.take()
+    }
+
+    /// Keeps a request that the engine parked until its answer is there.
+    pub(crate) fn wait(&mut self, op: Op, caller: &CallerCtx, parked: Parked) {
+        let since = self.uptime();
+        self.waiting.insert(caller.id, Waiting { op, pid: caller.pid, uid: caller.uid, parked, since });
+    }
+
+    /// Gives up the request `id`, whose caller has been interrupted. A request that is answered already, or was never parked, is none of our business.
+    pub(crate) fn cancel(&mut self, id: Id, answers: &mut impl Extend<Response>) {
+        if let Some(waiting) = self.waiting.remove(&id) {
+            self.eventfds.cancel(waiting.parked);
+            answers.extend([Response::err(ECANCELED, waiting.op)]);
+        }
+    }
+
+    /// Carries out what followed from the requests handled so far.
+    pub(crate) fn carry_out(&mut self, answers: &mut impl Extend<Response>) {
+        let waiting = &mut self.waiting;
+        answers.extend(self.effects.drain(..).filter_map(|effect| match effect {
+            Effect::Read { ticket, value } => waiting.remove(&ticket).map(|waiting| answer_read(waiting.op, value)),
+            Effect::Written { ticket } => {
+                waiting.remove(&ticket).map(|waiting| Response::ok(size_of::<u64>(), waiting.op))
+            }
+            Effect::Dropped { ticket } => waiting.remove(&ticket).map(|waiting| Response::err(ECANCELED, waiting.op)),
+            Effect::Ready { description, readiness } => {
+                Some(Response::post_fevent(description, event_flags(readiness).bits()))
+            }
+        }));
+    }
+
+    fn uptime(&self) -> Duration {
+        (self.host.monotonic)().saturating_sub(self.started)
+    }
+
+    fn handle(&self, id: usize) -> Result<&Handle> {
+        self.handles.get(id).ok_or(Error::new(EBADF))
+    }
+
+    /// The directory that the descriptor `id` stands for.
+    fn directory(&self, id: usize) -> Result<Node> {
+        match *self.handle(id)? {
+            Handle::Root => Ok(Node::Root),
+            Handle::Look(node) | Handle::Directory(node) if node.is_directory() => Ok(node),
+            Handle::Look(_) | Handle::Directory(_) | Handle::Text(..) | Handle::Eventfd { .. } => {
+                Err(Error::new(ENOTDIR))
+            }
+        }
+    }
+
+    fn text(&self, node: Node, ctx: &CallerCtx) -> String {
+        let viewer = Viewer { uid: ctx.uid };
+        match node {
+            Node::EventfdList => inspect::eventfd_list(&self.eventfds, viewer),
+            Node::WaiterList => {
+                let waiter = |waiting: &Waiting| Waiter {
+                    pid: waiting.pid,
+                    uid: waiting.uid,
+                    eventfd: waiting.parked.eventfd().number(),
+                    value: waiting.parked.value(),
+                    since: waiting.since,
+                };
+                inspect::waiter_list(&mut self.waiting.values().map(waiter).collect(), viewer, self.uptime())
+            }
+            _ => inspect::stat(&self.eventfds, self.waiting.len(), self.uptime()),
+        }
+    }
+
+    fn open(&mut self, node: Node, flags: usize, ctx: &CallerCtx) -> Result<Handle> {
+        if flags & O_STAT != 0 {
+            return Ok(Handle::Look(node));
+        }
+        if flags & (O_CREAT | O_EXCL) == O_CREAT | O_EXCL {
+            return Err(Error::new(EEXIST));
+        }
+        let access = flags & O_ACCMODE;
+        let changes = access & O_WRONLY != 0 || flags & O_TRUNC != 0;
+        match node {
+            _ if node.is_directory() && changes => Err(Error::new(EISDIR)),
+            _ if node.is_directory() => Ok(Handle::Directory(node)),
+            _ if flags & O_DIRECTORY != 0 => Err(Error::new(ENOTDIR)),
+            Node::NewCounter(initval, mode) => {
+                let owner = Owner { pid: ctx.pid, uid: ctx.uid, gid: ctx.gid };
+                Ok(Handle::Eventfd { id: self.eventfds.create(initval, mode, owner), node, access })
+            }
+            _ if changes => Err(Error::new(EACCES)),
+            _ => Ok(Handle::Text(node, self.text(node, ctx).into_bytes())),
+        }
+    }
+
+    /// The counter behind the descriptor `id`, if that was opened for `access`.
+    fn eventfd(&self, id: usize, access: usize) -> Result<EventfdId> {
+        match *self.handle(id)? {
+            Handle::Eventfd { id, access: granted, .. } if granted & access != 0 => Ok(id),
+            Handle::Directory(_) => Err(Error::new(EISDIR)),
+            _ => Err(Error::new(EBADF)),
+        }
+    }
+
+    /// The result of a request that may have been parked.
+    fn finish<T>(&mut self, progress: Result<Progress<T>, engine::Error>) -> Result<T> {
+        match progress.map_err(errno)? {
+            Progress::Done(value) => Ok(value),
+            Progress::Parked(parked) => {
+                self.parked = Some(parked);
+                Err(Error::new(EWOULDBLOCK))
+            }
+        }
+    }
+}
+
+impl SchemeSync for Scheme {
+    fn scheme_root(&mut self) -> Result<usize> {
+        Ok(self.handles.insert(Handle::Root))
+    }
+
+    fn openat(
+        &mut self,
+        dirfd: usize,
+        path: &str,
+        flags: usize,
+        _fcntl_flags: u32,
+        ctx: &CallerCtx,
+    ) -> Result<OpenResult> {
+        let node = self.directory(dirfd)?.walk(path)?;
+        let handle = self.open(node, flags, ctx)?;
+        let flags = match handle {
+            Handle::Text(..) | Handle::Directory(_) => NewFdFlags::POSITIONED,
+            Handle::Root | Handle::Look(_) | Handle::Eventfd { .. } => NewFdFlags::empty(),
+        };
+        Ok(OpenResult::ThisScheme { number: self.handles.insert(handle), flags })
+    }
+
+    fn read(&mut self, id: usize, buf: &mut [u8], offset: u64, flags: u32, ctx: &CallerCtx) -> Result<usize> {
+        if let Handle::Text(_, text) = self.handle(id)? {
+            let rest = usize::try_from(offset).ok().and_then(|offset| text.get(offset..)).unwrap_or(&[]);
+            let len = rest.len().min(buf.len());
+            buf[..len].copy_from_slice(&rest[..len]);
+            return Ok(len);
+        }
+        let eventfd = self.eventfd(id, O_RDONLY)?;
+        let progress = self.eventfds.read(eventfd, buf.len(), blocking(flags), ctx.id, &mut self.effects);
+        put_value(buf, self.finish(progress)?)
+    }
+
+    fn write(&mut self, id: usize, buf: &[u8], _offset: u64, flags: u32, ctx: &CallerCtx) -> Result<usize> {
+        let eventfd = self.eventfd(id, O_WRONLY)?;
+        let progress = self.eventfds.write(eventfd, buf, blocking(flags), ctx.id, &mut self.effects);
+        self.finish(progress)?;
+        Ok(buf.len())
+    }
+
+    fn fsize(&mut self, id: usize, _ctx: &CallerCtx) -> Result<u64> {
+        match self.handle(id)? {
+            Handle::Text(_, text) => Ok(text.len() as u64),
+            _ => Ok(0),
+        }
+    }
+
+    fn fcntl(&mut self, id: usize, _cmd: usize, _arg: usize, _ctx: &CallerCtx) -> Result<usize> {
+        // The kernel keeps the flags and sends them with every read and write; here it only asks whether we agree.
+        self.handle(id).map(|_| 0)
+    }
+
+    fn fevent(&mut self, id: usize, flags: EventFlags, _ctx: &CallerCtx) -> Result<EventFlags> {
+        match *self.handle(id)? {
+            Handle::Eventfd { id: eventfd, .. } => {
+                let interest = Readiness {
+                    readable: flags.contains(EventFlags::EVENT_READ),
+                    writable: flags.contains(EventFlags::EVENT_WRITE),
+                };
+                self.eventfds.watch(eventfd, id, interest).map(event_flags).map_err(errno)
+            }
+            // Reading these never waits.
+            Handle::Text(..) | Handle::Directory(_) => Ok(flags),
+            Handle::Root | Handle::Look(_) => Err(Error::new(EBADF)),
+        }
+    }
+
+    fn fpath(&mut self, id: usize, buf: &mut [u8], _ctx: &CallerCtx) -> Result<usize> {
+        let node = match *self.handle(id)? {
+            Handle::Root => Node::Root,
+            Handle::Look(node) | Handle::Directory(node) | Handle::Text(node, _) | Handle::Eventfd { node, .. } => node,
+        };
+        let path = format!("/scheme/{}{}", crate::NAME, node.path());
+        let len = path.len().min(buf.len());
+        buf[..len].copy_from_slice(&path.as_bytes()[..len]);
+        Ok(len)
+    }
+
+    fn fstat(&mut self, id: usize, stat: &mut Stat, _ctx: &CallerCtx) -> Result<()> {
+        *stat = Stat { st_nlink: 1, st_uid: self.host.uid, st_gid: self.host.gid, ..Stat::default() };
+        match self.handle(id)? {
+            Handle::Root => stat.st_mode = Node::Root.mode(),
+            Handle::Look(node) | Handle::Directory(node) => stat.st_mode = node.mode(),
+            Handle::Text(node, text) => {
+                stat.st_mode = node.mode();
+                stat.st_size = text.len() as u64;
+            }
+            Handle::Eventfd { id, .. } => {
+                // Semantics 13: permissions without a file type.
+                stat.st_mode = 0o600;
+                if let Some(eventfd) = self.eventfds.get(*id) {
+                    stat.st_uid = eventfd.owner().uid;
+                    stat.st_gid = eventfd.owner().gid;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn fsync(&mut self, id: usize, _ctx: &CallerCtx) -> Result<()> {
+        match self.handle(id)? {
+            Handle::Eventfd { .. } => Err(Error::new(EINVAL)), // semantics 17
+            _ => Ok(()),
+        }
+    }
+
+    fn ftruncate(&mut self, id: usize, _len: u64, _ctx: &CallerCtx) -> Result<()> {
+        self.handle(id).and(Err(Error::new(EINVAL))) // semantics 17
+    }
+
+    fn futimens(&mut self, id: usize, _times: &[syscall::TimeSpec], _ctx: &CallerCtx) -> Result<()> {
+        self.handle(id).and(Err(Error::new(EOPNOTSUPP)))
+    }
+
+    fn getdents<'buf>(
+        &mut self,
+        id: usize,
+        mut buf: DirentBuf<&'buf mut [u8]>,
+        opaque: u64,
+    ) -> Result<DirentBuf<&'buf mut [u8]>> {
+        let entries = node::entries_from(self.directory(id)?, opaque)?;
+        for (next_opaque_id, &(name, kind)) in (opaque + 1..).zip(entries) {
+            match buf.entry(DirEntry { inode: 0, next_opaque_id, name, kind }) {
+                Ok(()) => {}
+                // The entries that did not fit are read with the next call; a buffer too small for any is the caller's mistake.
+                Err(_) if next_opaque_id > opaque + 1 => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(buf)
+    }
+
+    fn unlinkat(&mut self, dirfd: usize, path: &str, _flags: usize, _ctx: &CallerCtx) -> Result<()> {
+        self.directory(dirfd)?.walk(path).and(Err(Error::new(EPERM)))
+    }
+
+    fn mmap_prep(
+        &mut self,
+        id: usize,
+        _offset: u64,
+        _size: usize,
+        _flags: MapFlags,
+        _ctx: &CallerCtx,
+    ) -> Result<usize> {
+        self.handle(id).and(Err(Error::new(ENODEV))) // semantics 17
+    }
+
+    fn on_close(&mut self, id: usize) {
+        if let Some(Handle::Eventfd { id, .. }) = self.handles.try_remove(id) {
+            self.eventfds.close(id, &mut self.effects);
+        }
+    }
+}
+
+fn blocking(flags: u32) -> Blocking {
+    if flags as usize & O_NONBLOCK == 0 { Blocking::Wait } else { Blocking::Never }
+}
+
+fn put_value(buf: &mut [u8], value: u64) -> Result<usize> {
+    let (head, _) = buf.split_first_chunk_mut().ok_or(Error::new(EINVAL))?;
+    *head = value.to_ne_bytes();
+    Ok(head.len())
+}
+
+fn answer_read(mut op: Op, value: u64) -> Response {
+    let result = match &mut op {
+        Op::Read(read) => put_value(read.buf(), value),
+        _ => Err(Error::new(EINVAL)),
+    };
+    Response::new(result, op)
+}
+
+fn event_flags(readiness: Readiness) -> EventFlags {
+    let mut flags = EventFlags::empty();
+    flags.set(EventFlags::EVENT_READ, readiness.readable);
+    flags.set(EventFlags::EVENT_WRITE, readiness.writable);
+    flags
+}
+
+fn errno(error: engine::Error) -> Error {
+    Error::new(match error {
+        engine::Error::Invalid => EINVAL,
+        engine::Error::WouldBlock => EAGAIN,
+        engine::Error::NoObject => EBADF,
+    })
+}
