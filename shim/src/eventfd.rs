@@ -1,0 +1,75 @@
+//! The functions of `<sys/eventfd.h>`.
+
+use crate::Errno;
+use crate::path::CounterPath;
+use crate::sys::{self, flag};
+
+/// A read takes 1 instead of the whole count.
+pub const EFD_SEMAPHORE: i32 = 0o1;
+/// Sets FD_CLOEXEC.
+pub const EFD_CLOEXEC: i32 = 0o2_000_000;
+/// Sets O_NONBLOCK.
+pub const EFD_NONBLOCK: i32 = 0o4000;
+
+/// Redox's own value of O_CLOEXEC, for programs that build the flags from it.
+const REDOX_CLOEXEC: i32 = 0x0100_0000;
+/// Redox's own value of O_NONBLOCK.
+const REDOX_NONBLOCK: i32 = 0x0004_0000;
+
+/// `eventfd(initval, flags)`: creates a counter that starts at `initval` and returns a descriptor of it.
+///
+/// # Errors
+/// EINVAL for an unknown flag, before anything is created (semantics 2); EMFILE, ENFILE and ENOMEM as open(2); ENODEV or ENOENT where eventd does not run.
+///
+/// # References
+/// eventfd(2), semantics 1-6.
+pub fn eventfd(initval: u32, flags: i32) -> Result<i32, Errno> {
+    const CLOEXEC: i32 = EFD_CLOEXEC | REDOX_CLOEXEC;
+    const NONBLOCK: i32 = EFD_NONBLOCK | REDOX_NONBLOCK;
+    if flags & !(EFD_SEMAPHORE | CLOEXEC | NONBLOCK) != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let mut open_flags = flag::O_RDWR;
+    if flags & CLOEXEC != 0 {
+        open_flags |= flag::O_CLOEXEC;
+    }
+    if flags & NONBLOCK != 0 {
+        open_flags |= flag::O_NONBLOCK;
+    }
+    let path = CounterPath::new(initval, flags & EFD_SEMAPHORE != 0);
+    let fd = sys::open(path.as_bytes(), open_flags)?;
+    i32::try_from(fd).map_err(|_| Errno::EMFILE)
+}
+
+/// `eventfd_read(fd, value)`: reads the counter once.
+///
+/// # Errors
+/// What read(2) fails with; EIO if it returned other than 8 bytes, which an eventfd never does.
+///
+/// # References
+/// eventfd(3), semantics 29 and 30.
+pub fn eventfd_read(fd: i32) -> Result<u64, Errno> {
+    let mut value = [0; size_of::<u64>()];
+    match sys::read(descriptor(fd)?, &mut value)? {
+        8 => Ok(u64::from_ne_bytes(value)),
+        _ => Err(Errno::EIO),
+    }
+}
+
+/// `eventfd_write(fd, value)`: adds to the counter.
+///
+/// # Errors
+/// What write(2) fails with; EIO if it wrote other than 8 bytes, which an eventfd never does.
+///
+/// # References
+/// eventfd(3), semantics 40.
+pub fn eventfd_write(fd: i32, value: u64) -> Result<(), Errno> {
+    match sys::write(descriptor(fd)?, &value.to_ne_bytes())? {
+        8 => Ok(()),
+        _ => Err(Errno::EIO),
+    }
+}
+
+fn descriptor(fd: i32) -> Result<usize, Errno> {
+    usize::try_from(fd).map_err(|_| Errno::EBADF)
+}
