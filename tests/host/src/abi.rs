@@ -1,0 +1,472 @@
+//! libredox's C functions.
+//!
+//! Each has the signature that libredox declares. Descriptors of this crate's own making ([`Special`]) are served here; everything else is passed on to the
+//! Linux system call of the same meaning, with paths below `/scheme/` looked for under SCHEME_ROOT. As in libredox, results above -4096 are errno values.
+#![allow(unsafe_code)]
+
+use std::cell::RefCell;
+use std::ffi::{CStr, c_char, c_int, c_long};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use event::raw::RawEventV1;
+use libredox::data::{SigSet, TimeSpec};
+use rustix::event::Timespec;
+use syscall::data::NewFdParams;
+use syscall::error::{EBADF, EINVAL, EIO, ENAMETOOLONG, ENODEV, ENOSYS, EOPNOTSUPP, EPERM, Error, Result};
+use syscall::flag::{F_GETFD, F_SETFD, F_SETFL, O_NONBLOCK};
+use syscall::schemev2::{Cqe, Sqe};
+
+use crate::descriptors::{self, Socket, Special};
+use crate::events::EventQueue;
+use crate::namespace::Namespace;
+use crate::scheme::Scheme;
+use crate::{fuse, memory, termination, translate};
+
+type RawResult = usize;
+
+/// An errno of this crate's own: its text, which redox_strerror_v1 gives, says what went wrong.
+const EXPLAINED: i32 = 4000;
+/// What libredox passes for "no descriptor".
+const NO_DESCRIPTOR: usize = usize::MAX;
+const CAPABILITY_PATH: &[u8] = b"/scheme/namespace/scheme-creation-cap";
+
+/// Set when the daemon has entered the null namespace: from then on it can open nothing.
+static NULL_NAMESPACE: AtomicBool = AtomicBool::new(false);
+
+thread_local! {
+    static EXPLANATION: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// Calls `hook` with the path in the file system and the errno whenever a path below `/scheme/` cannot be opened.
+pub fn on_open_error(hook: fn(&CStr, i32)) {
+    // The first hook stays.
+    let _ = OPEN_ERROR_HOOK.set(hook);
+}
+
+static OPEN_ERROR_HOOK: OnceLock<fn(&CStr, i32)> = OnceLock::new();
+
+fn mux(result: Result<usize>) -> RawResult {
+    match result {
+        Ok(value) => value,
+        Err(error) => usize::try_from(error.errno).unwrap_or(0).wrapping_neg(),
+    }
+}
+
+/// The result of a system call of libc: -1 means errno.
+fn checked(result: impl TryInto<i64>) -> Result<usize> {
+    let result = result.try_into().map_err(|_| Error::new(EIO))?;
+    usize::try_from(result).map_err(|_| Error::new(std::io::Error::last_os_error().raw_os_error().unwrap_or(EIO)))
+}
+
+fn explain(message: String) -> Error {
+    EXPLANATION.set(message);
+    Error::new(EXPLAINED)
+}
+
+fn from_rustix(error: rustix::io::Errno) -> Error {
+    Error::new(error.raw_os_error())
+}
+
+fn descriptor(number: usize) -> Result<c_int> {
+    c_int::try_from(number).map_err(|_| Error::new(EBADF))
+}
+
+/// # Safety
+/// `base` must point to `len` readable bytes, unless `len` is 0.
+unsafe fn bytes<'caller>(base: *const u8, len: usize) -> &'caller [u8] {
+    if len == 0 {
+        return &[];
+    }
+    // SAFETY: the caller's promise.
+    unsafe { std::slice::from_raw_parts(base, len) }
+}
+
+fn open(path: &[u8], flags: c_int, mode: u16) -> Result<usize> {
+    if NULL_NAMESPACE.load(Ordering::Relaxed) {
+        return Err(Error::new(ENODEV));
+    }
+    if path == CAPABILITY_PATH {
+        return descriptors::insert(Special::SchemeCreation);
+    }
+    let mut buffer = [0; libc::PATH_MAX as usize];
+    let below_root = path.strip_prefix(b"/scheme/");
+    let file = match below_root {
+        Some(rest) => fuse::file_path(rest, &mut buffer),
+        None => {
+            let room = buffer.get_mut(..=path.len()).ok_or(Error::new(ENAMETOOLONG))?;
+            room[..path.len()].copy_from_slice(path);
+            CStr::from_bytes_with_nul(room).ok()
+        }
+    };
+    let file = file.ok_or(Error::new(ENAMETOOLONG))?;
+    // SAFETY: `file` is a string that ends with a zero byte.
+    let result = checked(unsafe { libc::open(file.as_ptr(), flags, libc::mode_t::from(mode)) });
+    if let (Some(_), Err(error), Some(hook)) = (below_root, result, OPEN_ERROR_HOOK.get()) {
+        hook(file, error.errno);
+    }
+    result
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn redox_open_v1(path: *const u8, len: usize, flags: u32, mode: u16) -> RawResult {
+    // SAFETY: libredox passes a string.
+    mux(open(unsafe { bytes(path, len) }, flags.cast_signed(), mode))
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn redox_openat_v1(
+    fd: usize,
+    path: *const u8,
+    len: usize,
+    flags: u32,
+    fcntl_flags: u32,
+) -> RawResult {
+    let open = || {
+        if descriptors::get(fd).is_some() {
+            return Err(Error::new(EOPNOTSUPP));
+        }
+        // SAFETY: libredox passes a string.
+        let path = std::ffi::CString::new(unsafe { bytes(path, len) }).map_err(|_| Error::new(EINVAL))?;
+        let flags = (flags | fcntl_flags).cast_signed();
+        // SAFETY: `path` is a string that ends with a zero byte.
+        checked(unsafe { libc::openat(descriptor(fd)?, path.as_ptr(), flags, 0) })
+    };
+    mux(open())
+}
+
+fn dup(fd: usize, argument: &[u8]) -> Result<usize> {
+    match descriptors::get(fd) {
+        Some(Special::SchemeCreation) if argument == b"create-scheme" => {
+            let scheme = Arc::new(Scheme::new().map_err(from_rustix)?);
+            descriptors::insert(Special::Socket(Arc::new(Socket { scheme, nonblock: AtomicBool::new(false) })))
+        }
+        Some(Special::Socket(socket)) if argument.len() == size_of::<NewFdParams>() => {
+            // SAFETY: the length has been checked, and every pattern of bits is a valid NewFdParams.
+            let params = unsafe { argument.as_ptr().cast::<NewFdParams>().read_unaligned() };
+            descriptors::insert(Special::OfScheme(socket, params.number))
+        }
+        Some(special) if argument.is_empty() => descriptors::insert(special),
+        None if argument.is_empty() => {
+            // SAFETY: dup takes any number.
+            checked(unsafe { libc::dup(descriptor(fd)?) })
+        }
+        _ => Err(Error::new(EINVAL)),
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn redox_dup_v1(fd: usize, argument: *const u8, len: usize) -> RawResult {
+    // SAFETY: libredox passes a slice.
+    mux(dup(fd, unsafe { bytes(argument, len) }))
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn redox_dup2_v1(old: usize, new: usize, _argument: *const u8, len: usize) -> RawResult {
+    let dup2 = || {
+        if len > 0 || descriptors::get(old).is_some() || descriptors::get(new).is_some() {
+            return Err(Error::new(EINVAL));
+        }
+        // SAFETY: dup2 takes any numbers.
+        checked(unsafe { libc::dup2(descriptor(old)?, descriptor(new)?) })
+    };
+    mux(dup2())
+}
+
+/// # Safety
+/// `base` must point to `len` writable bytes.
+unsafe fn read(fd: usize, base: *mut u8, len: usize) -> Result<usize> {
+    match descriptors::get(fd) {
+        Some(Special::Socket(socket)) => {
+            let mut messages = vec![Sqe::default(); len / size_of::<Sqe>()];
+            let count = socket.scheme.read(&mut messages, socket.nonblock.load(Ordering::Relaxed))?;
+            // SAFETY: `count` messages fit into the caller's buffer, which need not be aligned.
+            unsafe {
+                std::ptr::copy_nonoverlapping(messages.as_ptr().cast::<u8>(), base, count * size_of::<Sqe>());
+            }
+            Ok(count * size_of::<Sqe>())
+        }
+        Some(_) => Err(Error::new(EBADF)),
+        // SAFETY: the caller's promise.
+        None => checked(unsafe { libc::read(descriptor(fd)?, base.cast(), len) }.cast_signed_64()),
+    }
+}
+
+/// Results of read(2) and write(2), in the type that `checked` takes.
+trait CastSigned64 {
+    fn cast_signed_64(self) -> i64;
+}
+
+impl CastSigned64 for isize {
+    fn cast_signed_64(self) -> i64 {
+        self as i64
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn redox_read_v1(fd: usize, base: *mut u8, len: usize) -> RawResult {
+    // SAFETY: libredox passes a slice.
+    mux(unsafe { read(fd, base, len) })
+}
+
+/// # Safety
+/// `base` must point to `len` readable bytes.
+unsafe fn write(fd: usize, base: *const u8, len: usize) -> Result<usize> {
+    match descriptors::get(fd) {
+        Some(Special::Socket(socket)) => {
+            let messages = (0..len / size_of::<Cqe>())
+                // SAFETY: the index stays inside the caller's buffer, and every pattern of bits is a valid Cqe.
+                .map(|index| unsafe { base.cast::<Cqe>().add(index).read_unaligned() })
+                .collect::<Vec<_>>();
+            Ok(socket.scheme.write(&messages)? * size_of::<Cqe>())
+        }
+        Some(_) => Err(Error::new(EBADF)),
+        // SAFETY: the caller's promise.
+        None => checked(unsafe { libc::write(descriptor(fd)?, base.cast(), len) }.cast_signed_64()),
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn redox_write_v1(fd: usize, base: *const u8, len: usize) -> RawResult {
+    // SAFETY: libredox passes a slice.
+    mux(unsafe { write(fd, base, len) })
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn redox_close_v1(fd: usize) -> RawResult {
+    if descriptors::remove(fd) {
+        return 0;
+    }
+    // SAFETY: libredox closes what it opened.
+    mux(descriptor(fd).and_then(|fd| checked(unsafe { libc::close(fd) })))
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn redox_fcntl_v0(fd: usize, command: usize, argument: usize) -> RawResult {
+    let fcntl = || match descriptors::get(fd) {
+        Some(Special::Socket(socket)) if command == F_SETFL => {
+            // redox-scheme mixes Linux's and Redox's values here.
+            let nonblock = argument & (libc::O_NONBLOCK as usize | O_NONBLOCK) != 0;
+            socket.nonblock.store(nonblock, Ordering::Relaxed);
+            Ok(0)
+        }
+        Some(_) if matches!(command, F_GETFD | F_SETFD) => Ok(0),
+        Some(_) => Err(Error::new(EINVAL)),
+        None => {
+            let command = c_int::try_from(command).map_err(|_| Error::new(EINVAL))?;
+            // SAFETY: the commands that libredox knows take a number.
+            checked(unsafe { libc::fcntl(descriptor(fd)?, command, argument) })
+        }
+    };
+    mux(fcntl())
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn redox_get_ns_v0() -> RawResult {
+    mux(descriptors::insert(Special::Namespace))
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn redox_register_scheme_to_ns_v0(
+    namespace: usize,
+    name: *const u8,
+    len: usize,
+    capability: usize,
+) -> RawResult {
+    let register = || {
+        // SAFETY: libredox passes a string.
+        let name = std::str::from_utf8(unsafe { bytes(name, len) }).map_err(|_| Error::new(EINVAL))?;
+        if name.is_empty() || name.contains('/') || matches!(name, "." | "..") {
+            return Err(Error::new(EINVAL));
+        }
+        let (Some(Special::Namespace), Some(Special::OfScheme(socket, root))) =
+            (descriptors::get(namespace), descriptors::get(capability))
+        else {
+            return Err(Error::new(EBADF));
+        };
+        register_scheme(&socket.scheme, name, root)?;
+        // The namespace manager takes the descriptor over.
+        descriptors::remove(capability);
+        descriptors::remove(namespace);
+        Ok(0)
+    };
+    mux(register())
+}
+
+fn register_scheme(scheme: &Arc<Scheme>, name: &str, root: usize) -> Result<()> {
+    if let Some(namespace) = Namespace::current() {
+        scheme.set_root(root);
+        return namespace.register(name, Arc::clone(scheme));
+    }
+    scheme.mount(name, root).map_err(explain)?;
+    termination::unmount_on_signal(scheme).map_err(|message| {
+        scheme.end();
+        explain(message)
+    })
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn redox_setrens_v1(_real: usize, effective: usize) -> RawResult {
+    if effective != 0 {
+        return mux(Err(Error::new(ENOSYS)));
+    }
+    // Threads that serve a namespace of their own share this process with clients that go on opening files.
+    if Namespace::current().is_none() {
+        NULL_NAMESPACE.store(true, Ordering::Relaxed);
+    }
+    0
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn redox_get_pid_v1() -> RawResult {
+    std::process::id() as usize
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn redox_get_euid_v1() -> RawResult {
+    rustix::process::geteuid().as_raw() as usize
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn redox_get_ruid_v1() -> RawResult {
+    rustix::process::getuid().as_raw() as usize
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn redox_get_egid_v1() -> RawResult {
+    rustix::process::getegid().as_raw() as usize
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn redox_get_rgid_v1() -> RawResult {
+    rustix::process::getgid().as_raw() as usize
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn redox_clock_gettime_v1(clock: usize, time: *mut TimeSpec) -> RawResult {
+    let clock = libc::clockid_t::try_from(clock).map_err(|_| Error::new(EINVAL));
+    // SAFETY: libredox passes room for a timespec.
+    mux(clock.and_then(|clock| checked(unsafe { libc::clock_gettime(clock, time) })))
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn redox_mmap_v1(
+    address: *mut (),
+    len: usize,
+    prot: u32,
+    flags: u32,
+    fd: usize,
+    offset: u64,
+) -> RawResult {
+    let map = || {
+        if fd == NO_DESCRIPTOR {
+            return memory::map(len).map_err(from_rustix);
+        }
+        let offset = libc::off_t::try_from(offset).map_err(|_| Error::new(EINVAL))?;
+        let (prot, flags) = (prot.cast_signed(), flags.cast_signed());
+        // SAFETY: what the mapping replaces, if MAP_FIXED is given, is the caller's responsibility.
+        let mapped = unsafe { libc::mmap(address.cast(), len, prot, flags, descriptor(fd)?, offset) };
+        if mapped == libc::MAP_FAILED { checked(-1) } else { Ok(mapped.expose_provenance()) }
+    };
+    mux(map())
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn redox_munmap_v1(address: *mut (), len: usize) -> RawResult {
+    if memory::unmap(address.expose_provenance()) {
+        return 0;
+    }
+    // SAFETY: the caller is done with the mapping.
+    mux(checked(unsafe { libc::munmap(address.cast(), len) }))
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn redox_strerror_v1(buffer: *mut u8, len: *mut usize, error: u32) -> RawResult {
+    let text = if error.cast_signed() == EXPLAINED {
+        EXPLANATION.with_borrow(Clone::clone)
+    } else {
+        let mut text = [0; 128];
+        let errno = translate::errno_to_linux(error.cast_signed()).0;
+        // SAFETY: the buffer is as long as said, and strerror_r ends what it writes with a zero byte.
+        let text = unsafe {
+            libc::strerror_r(errno, text.as_mut_ptr(), text.len());
+            CStr::from_ptr(text.as_ptr().cast::<c_char>())
+        };
+        text.to_string_lossy().into_owned()
+    };
+    // SAFETY: libredox passes the length of the buffer, and both are valid for writing.
+    unsafe {
+        let copied = text.len().min(*len);
+        std::ptr::copy_nonoverlapping(text.as_ptr(), buffer, copied);
+        *len = text.len();
+        copied
+    }
+}
+
+/// `call` on a scheme's socket passes descriptors and, in newer kernels, reads and writes at once; of today's kernel neither works here: the one needs
+/// descriptors of other schemes, the other answers EOPNOTSUPP.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn redox_sys_call_v0(
+    fd: usize,
+    _payload: *mut u8,
+    _payload_len: usize,
+    _flags: usize,
+    _metadata: *const u64,
+    _metadata_len: usize,
+) -> RawResult {
+    mux(Err(Error::new(match descriptors::get(fd) {
+        Some(Special::Socket(_)) => EOPNOTSUPP,
+        Some(_) => EBADF,
+        None => EPERM,
+    })))
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn redox_event_queue_create_v1(_flags: u32) -> RawResult {
+    let queue = EventQueue::new().map_err(from_rustix);
+    mux(queue.and_then(|queue| descriptors::insert(Special::EventQueue(Arc::new(queue)))))
+}
+
+fn event_queue(number: usize) -> Result<Arc<EventQueue>> {
+    match descriptors::get(number) {
+        Some(Special::EventQueue(queue)) => Ok(queue),
+        _ => Err(Error::new(EBADF)),
+    }
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn redox_event_queue_ctl_v1(queue: usize, fd: usize, flags: u32, user_data: usize) -> RawResult {
+    mux(event_queue(queue).and_then(|queue| queue.control(fd, flags, user_data).map(|()| 0).map_err(from_rustix)))
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn redox_event_queue_get_events_v1(
+    queue: usize,
+    events: *mut RawEventV1,
+    count: usize,
+    _flags: u32,
+    timeout: *const TimeSpec,
+    signals: *const SigSet,
+) -> RawResult {
+    let wait = || {
+        let queue = event_queue(queue)?;
+        if !signals.is_null() {
+            return Err(Error::new(ENOSYS));
+        }
+        // SAFETY: libredox passes null or a timespec.
+        let timeout = unsafe { timeout.as_ref() }
+            .map(|time| Timespec { tv_sec: time.tv_sec, tv_nsec: c_long::from(time.tv_nsec) });
+        // SAFETY: the caller's buffer has room for `count` events, which are plain numbers.
+        let events = unsafe { std::slice::from_raw_parts_mut(events, count) };
+        queue.wait(events, timeout).map_err(from_rustix)
+    };
+    mux(wait())
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn redox_event_queue_destroy_v1(queue: usize) -> RawResult {
+    mux(event_queue(queue).map(|_| {
+        descriptors::remove(queue);
+        0
+    }))
+}

@@ -1,0 +1,85 @@
+//! Descriptors of the daemon that stand for something which Linux does not have.
+//!
+//! Each occupies a real descriptor, so that numbers never collide with those of files, and closing works as usual.
+
+use std::collections::HashMap;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use rustix::event::{EventfdFlags, eventfd};
+use syscall::error::{EMFILE, Error};
+
+use crate::events::EventQueue;
+use crate::scheme::Scheme;
+
+/// What a special descriptor stands for.
+#[derive(Clone, Debug)]
+pub(crate) enum Special {
+    /// The right to create schemes.
+    SchemeCreation,
+    /// The current namespace.
+    Namespace,
+    /// The daemon's end of a scheme.
+    Socket(Arc<Socket>),
+    /// A descriptor of a daemon's own scheme, made to be registered.
+    OfScheme(Arc<Socket>, usize),
+    EventQueue(Arc<EventQueue>),
+}
+
+/// The daemon's end of a scheme. When the last descriptor of it goes, the scheme ends.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    pub(crate) scheme: Arc<Scheme>,
+    pub(crate) nonblock: AtomicBool,
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        self.scheme.end();
+    }
+}
+
+#[derive(Debug)]
+struct Entry {
+    special: Special,
+    /// Keeps the number occupied.
+    _placeholder: OwnedFd,
+}
+
+static TABLE: OnceLock<Mutex<HashMap<usize, Entry>>> = OnceLock::new();
+/// How many there are. Programs that only link the shim have none, and must not pay for a lock.
+static COUNT: AtomicUsize = AtomicUsize::new(0);
+
+fn with_table<T>(with: impl FnOnce(&mut HashMap<usize, Entry>) -> T) -> T {
+    let table = TABLE.get_or_init(Mutex::default);
+    with(&mut table.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+pub(crate) fn insert(special: Special) -> Result<usize, Error> {
+    let placeholder = eventfd(0, EventfdFlags::CLOEXEC).map_err(|_| Error::new(EMFILE))?;
+    let number = usize::try_from(placeholder.as_raw_fd()).map_err(|_| Error::new(EMFILE))?;
+    with_table(|table| table.insert(number, Entry { special, _placeholder: placeholder }));
+    COUNT.fetch_add(1, Ordering::Relaxed);
+    Ok(number)
+}
+
+pub(crate) fn get(number: usize) -> Option<Special> {
+    if COUNT.load(Ordering::Relaxed) == 0 {
+        return None;
+    }
+    with_table(|table| table.get(&number).map(|entry| entry.special.clone()))
+}
+
+/// Closes a special descriptor; returns whether it was one.
+pub(crate) fn remove(number: usize) -> bool {
+    if COUNT.load(Ordering::Relaxed) == 0 {
+        return false;
+    }
+    // The entry is dropped outside of the lock: the end of a scheme takes time.
+    let entry = with_table(|table| table.remove(&number));
+    if entry.is_some() {
+        COUNT.fetch_sub(1, Ordering::Relaxed);
+    }
+    entry.is_some()
+}

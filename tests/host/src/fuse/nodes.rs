@@ -1,0 +1,134 @@
+//! The inodes that the kernel knows of.
+
+use std::collections::HashMap;
+
+use syscall::data::Stat;
+
+use super::wire::ROOT;
+
+/// An inode: a path of the scheme.
+#[derive(Debug)]
+pub(super) struct Node {
+    /// Without a leading slash; empty for the root.
+    pub(super) path: String,
+    /// The scheme's own number for the object, 0 if it has none.
+    ino: u64,
+    lookups: u64,
+    /// Attributes when the node was looked up last.
+    pub(super) stat: Stat,
+    /// The description that was opened last and is still open: it can tell more of itself than its path can.
+    pub(super) open: Option<u64>,
+    /// A memory file that stands behind the node, and how many descriptions use it.
+    pub(super) backing: Option<(i32, usize)>,
+}
+
+/// All inodes, by number. Numbers are never used twice.
+#[derive(Debug)]
+pub(super) struct Nodes {
+    by_number: HashMap<u64, Node>,
+    by_path: HashMap<String, u64>,
+    next: u64,
+}
+
+impl Nodes {
+    pub(super) fn new() -> Self {
+        let root = Node {
+            path: String::new(),
+            ino: 0,
+            lookups: 1,
+            stat: Stat { st_mode: syscall::MODE_DIR, ..Stat::default() },
+            open: None,
+            backing: None,
+        };
+        Self { by_number: HashMap::from([(ROOT, root)]), by_path: HashMap::new(), next: ROOT + 1 }
+    }
+
+    pub(super) fn get(&self, number: u64) -> Option<&Node> {
+        self.by_number.get(&number)
+    }
+
+    pub(super) fn get_mut(&mut self, number: u64) -> Option<&mut Node> {
+        self.by_number.get_mut(&number)
+    }
+
+    /// The path of `name` in the directory `parent`.
+    pub(super) fn child_path(&self, parent: u64, name: &str) -> Option<String> {
+        let parent = self.get(parent)?;
+        Some(if parent.path.is_empty() { name.to_owned() } else { format!("{}/{name}", parent.path) })
+    }
+
+    /// The kernel looks `path` up: returns the number of its inode.
+    ///
+    /// A directory keeps its inode, and so does a file as long as the scheme gives it the same number. A file without a number is a new object each time it
+    /// is opened, so it gets an inode of its own each time it is looked up.
+    pub(super) fn look_up(&mut self, path: &str, stat: Stat) -> u64 {
+        let lasting = stat.st_ino != 0 || is_directory(&stat);
+        if lasting
+            && let Some(number) = self.by_path.get(path)
+            && let Some(node) = self.by_number.get_mut(number)
+            && node.ino == stat.st_ino
+            && is_directory(&node.stat) == is_directory(&stat)
+        {
+            node.lookups += 1;
+            node.stat = stat;
+            return *number;
+        }
+        let number = self.next;
+        self.next += 1;
+        let node = Node { path: path.to_owned(), ino: stat.st_ino, lookups: 1, stat, open: None, backing: None };
+        self.by_number.insert(number, node);
+        if lasting {
+            self.by_path.insert(path.to_owned(), number);
+        }
+        number
+    }
+
+    /// The kernel forgets `count` look-ups of an inode.
+    pub(super) fn forget(&mut self, number: u64, count: u64) {
+        let Some(node) = self.by_number.get_mut(&number) else { return };
+        node.lookups = node.lookups.saturating_sub(count);
+        if node.lookups > 0 || number == ROOT {
+            return;
+        }
+        if self.by_path.get(&node.path) == Some(&number) {
+            self.by_path.remove(&node.path);
+        }
+        self.by_number.remove(&number);
+    }
+}
+
+pub(super) fn is_directory(stat: &Stat) -> bool {
+    stat.st_mode & syscall::MODE_TYPE == syscall::MODE_DIR
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Nodes, Stat};
+
+    #[test]
+    fn directories_keep_their_inode_and_nameless_files_do_not() {
+        let mut nodes = Nodes::new();
+        let directory = Stat { st_mode: syscall::MODE_DIR, ..Stat::default() };
+        let first = nodes.look_up("list", directory);
+        assert_eq!(nodes.look_up("list", directory), first);
+        let file = Stat { st_mode: syscall::MODE_CHR, ..Stat::default() };
+        assert_ne!(nodes.look_up("eventfd/0/0", file), nodes.look_up("eventfd/0/0", file));
+        let numbered = Stat { st_ino: 7, ..file };
+        let number = nodes.look_up("sem/x", numbered);
+        assert_eq!(nodes.look_up("sem/x", numbered), number);
+        assert_ne!(nodes.look_up("sem/x", Stat { st_ino: 8, ..file }), number);
+    }
+
+    #[test]
+    fn forgotten_inodes_are_gone() {
+        let mut nodes = Nodes::new();
+        let number = nodes.look_up("list", Stat { st_mode: syscall::MODE_DIR, ..Stat::default() });
+        nodes.look_up("list", Stat { st_mode: syscall::MODE_DIR, ..Stat::default() });
+        nodes.forget(number, 1);
+        assert!(nodes.get(number).is_some());
+        nodes.forget(number, 1);
+        assert!(nodes.get(number).is_none());
+        nodes.forget(super::ROOT, 100);
+        assert!(nodes.get(super::ROOT).is_some());
+    }
+}

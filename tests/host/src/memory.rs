@@ -1,0 +1,139 @@
+//! Anonymous memory of the daemon that clients can map later.
+//!
+//! On Redox a scheme can share any page of its own. On Linux that takes a memory file, so anonymous mappings made through libredox get one each.
+#![allow(unsafe_code)]
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::ptr::NonNull;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+use rustix::io::Errno;
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+
+pub(crate) const PAGE_SIZE: usize = 4096;
+
+/// A mapping with its memory file.
+#[derive(Debug)]
+struct Mapping {
+    start: NonNull<u8>,
+    len: usize,
+    file: OwnedFd,
+}
+
+// SAFETY: the mapping is reachable by address from every thread anyway; what is shared here is the right to copy bytes from and to it.
+unsafe impl Send for Mapping {}
+// SAFETY: as above; copies go through volatile accesses of single bytes, see Region.
+unsafe impl Sync for Mapping {}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: `map` made the mapping, and the table and all regions, which keep it alive, are done with it.
+        let _ = unsafe { munmap(self.start.as_ptr().cast(), self.len) };
+    }
+}
+
+/// All mappings, by start address.
+static MAPPINGS: Mutex<BTreeMap<usize, Arc<Mapping>>> = Mutex::new(BTreeMap::new());
+
+/// Maps `len` bytes of zeroes that can be shared.
+pub(crate) fn map(len: usize) -> Result<usize, Errno> {
+    let len = len.checked_next_multiple_of(PAGE_SIZE).ok_or(Errno::NOMEM)?;
+    let file = memfd_create(c"scheme-memory", MemfdFlags::CLOEXEC)?;
+    ftruncate(&file, len as u64)?;
+    // SAFETY: a new mapping at an address that the kernel chooses touches no memory in use.
+    let start =
+        unsafe { mmap(std::ptr::null_mut(), len, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, &file, 0) }?;
+    let start = NonNull::new(start.cast::<u8>()).ok_or(Errno::NOMEM)?;
+    let address = start.as_ptr().expose_provenance();
+    let mapping = Arc::new(Mapping { start, len, file });
+    MAPPINGS.lock().unwrap_or_else(PoisonError::into_inner).insert(address, mapping);
+    Ok(address)
+}
+
+/// Takes a mapping of [`map`] away, once no client uses it; returns whether there was one at this address.
+pub(crate) fn unmap(address: usize) -> bool {
+    MAPPINGS.lock().unwrap_or_else(PoisonError::into_inner).remove(&address).is_some()
+}
+
+/// The region of `len` bytes at `address`, if it is part of a mapping of [`map`].
+pub(crate) fn find(address: usize, len: usize) -> Option<Region> {
+    let mappings = MAPPINGS.lock().unwrap_or_else(PoisonError::into_inner);
+    let (start, mapping) = mappings.range(..=address).next_back()?;
+    let offset = address - start;
+    let fits = offset.checked_add(len).is_some_and(|end| end <= mapping.len);
+    fits.then(|| Region { mapping: Arc::clone(mapping), offset, len })
+}
+
+/// A part of a mapping that a client may see.
+#[derive(Clone, Debug)]
+pub(crate) struct Region {
+    mapping: Arc<Mapping>,
+    offset: usize,
+    len: usize,
+}
+
+impl Region {
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn file(&self) -> BorrowedFd<'_> {
+        self.mapping.file.as_fd()
+    }
+
+    /// Whether the region is all that its memory file holds.
+    pub(crate) fn is_whole_file(&self) -> bool {
+        self.offset == 0 && self.len == self.mapping.len
+    }
+
+    /// The address in the daemon, which is also ours.
+    pub(crate) fn address(&self) -> usize {
+        self.mapping.start.as_ptr().expose_provenance() + self.offset
+    }
+
+    /// Up to `len` bytes from `offset` on.
+    pub(crate) fn read(&self, offset: u64, len: usize) -> Vec<u8> {
+        let (start, len) = self.clamp(offset, len);
+        // SAFETY: `clamp` keeps the address inside the mapping. Others may write meanwhile, hence volatile.
+        (0..len).map(|index| unsafe { start.add(index).read_volatile() }).collect()
+    }
+
+    /// Writes what fits at `offset`; returns how much that was.
+    pub(crate) fn write(&self, offset: u64, bytes: &[u8]) -> usize {
+        let (start, len) = self.clamp(offset, bytes.len());
+        for (index, byte) in bytes[..len].iter().enumerate() {
+            // SAFETY: as in `read`.
+            unsafe { start.add(index).write_volatile(*byte) };
+        }
+        len
+    }
+
+    fn clamp(&self, offset: u64, len: usize) -> (*mut u8, usize) {
+        let offset = usize::try_from(offset).unwrap_or(usize::MAX).min(self.len);
+        // SAFETY: a region lies inside its mapping, and the offset inside the region, or at its end.
+        let start = unsafe { self.mapping.start.as_ptr().add(self.offset + offset) };
+        (start, len.min(self.len - offset))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{PAGE_SIZE, find, map, unmap};
+
+    #[test]
+    fn regions_lie_inside_mappings() {
+        let address = map(2 * PAGE_SIZE).unwrap_or(0);
+        assert!(find(address, 2 * PAGE_SIZE).is_some_and(|region| region.is_whole_file()));
+        let page = find(address + PAGE_SIZE, PAGE_SIZE);
+        assert!(page.as_ref().is_some_and(|region| !region.is_whole_file() && region.address() == address + PAGE_SIZE));
+        assert!(find(address + PAGE_SIZE, 2 * PAGE_SIZE).is_none());
+        assert!(find(16, 1).is_none());
+        let page = page.map(|region| (region.write(4090, b"12345678"), region.read(4088, 100)));
+        assert_eq!(page, Some((6, b"\0\x00123456".to_vec())));
+        assert!(unmap(address));
+        assert!(!unmap(address));
+        assert!(find(address, 1).is_none());
+    }
+}
