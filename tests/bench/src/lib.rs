@@ -1,0 +1,35 @@
+//! Native eventfd and the one served by eventd, measured side by side.
+//!
+//! `bench` (the driver) runs `bench-worker` once per case and side. The worker
+//! only knows the C symbol `eventfd`; whether the kernel or eventd answers is
+//! decided by the `LD_PRELOAD` the driver starts it with.
+
+mod args;
+mod cases;
+#[expect(unsafe_code, reason = "calls eventfd, read, write and epoll of the C library")]
+mod counter;
+#[expect(unsafe_code, reason = "calls sched_setaffinity and its kin")]
+mod cpu;
+mod crowd;
+mod daemon;
+mod driver;
+mod failure;
+#[expect(unsafe_code, reason = "forks")]
+mod helper;
+mod measure;
+mod operations;
+mod ping_pong;
+mod procfs;
+mod report;
+mod scratch;
+mod side;
+#[expect(unsafe_code, reason = "calls what std does not offer")]
+mod sys;
+mod wake;
+mod worker;
+
+pub use args::{DRIVER_USAGE, DriverArgs, WORKER_USAGE, WorkerArgs};
+pub use driver::drive;
+pub use failure::{Failure, Result};
+pub use measure::Line;
+pub use worker::work;
