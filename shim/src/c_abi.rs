@@ -11,34 +11,33 @@ unsafe extern "C" {
 }
 
 fn result(result: Result<c_int, Errno>) -> c_int {
-    result.unwrap_or_else(|Errno(errno)| {
-        // SAFETY: the C library returns a valid pointer for every thread.
-        unsafe { *__errno_location() = errno };
+    result.unwrap_or_else(|errno| {
+        if errno != Errno::UNCHANGED {
+            // SAFETY: the C library returns a valid pointer for every thread.
+            unsafe { *__errno_location() = errno.0 };
+        }
         -1
     })
 }
 
 /// Creates a counter; see [`crate::eventfd()`].
 #[unsafe(no_mangle)]
-extern "C" fn eventfd(initval: c_uint, flags: c_int) -> c_int {
+extern "C-unwind" fn eventfd(initval: c_uint, flags: c_int) -> c_int {
     result(crate::eventfd(initval, flags))
 }
 
 /// Reads a counter; see [`crate::eventfd_read`].
 ///
 /// # Safety
-/// `value` must point to an `eventfd_t` that can be written.
+/// As there.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn eventfd_read(fd: c_int, value: *mut u64) -> c_int {
-    result(crate::eventfd_read(fd).map(|count| {
-        // SAFETY: the caller's promise.
-        unsafe { value.write(count) };
-        0
-    }))
+unsafe extern "C-unwind" fn eventfd_read(fd: c_int, value: *mut u64) -> c_int {
+    // SAFETY: the caller's promise.
+    result(unsafe { crate::eventfd_read(fd, value) }.map(|()| 0))
 }
 
 /// Adds to a counter; see [`crate::eventfd_write`].
 #[unsafe(no_mangle)]
-extern "C" fn eventfd_write(fd: c_int, value: u64) -> c_int {
+extern "C-unwind" fn eventfd_write(fd: c_int, value: u64) -> c_int {
     result(crate::eventfd_write(fd, value).map(|()| 0))
 }

@@ -11,6 +11,6 @@ impl Errno {
     pub(crate) const EINVAL: Self = Self(22);
     /// Too many open files.
     pub(crate) const EMFILE: Self = Self(24);
-    /// Input/output error.
-    pub(crate) const EIO: Self = Self(5);
+    /// A failure for which the C library leaves errno as it is.
+    pub const UNCHANGED: Self = Self(0);
 }

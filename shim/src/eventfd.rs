@@ -1,4 +1,5 @@
 //! The functions of `<sys/eventfd.h>`.
+#![allow(unsafe_code)]
 
 use crate::Errno;
 use crate::path::CounterPath;
@@ -41,32 +42,35 @@ pub fn eventfd(initval: u32, flags: i32) -> Result<i32, Errno> {
     i32::try_from(fd).map_err(|_| Errno::EMFILE)
 }
 
-/// `eventfd_read(fd, value)`: reads the counter once.
+/// `eventfd_read(fd, value)`: reads the counter once, into `value`.
 ///
 /// # Errors
-/// What read(2) fails with; EIO if it returned other than 8 bytes, which an eventfd never does.
+/// What read(2) fails with, EFAULT for a bad `value` among it; [`Errno::UNCHANGED`] if it returned other than 8 bytes, which an eventfd never does.
+///
+/// # Safety
+/// If `value` is valid, nobody else uses what it points to.
 ///
 /// # References
 /// eventfd(3), semantics 29 and 30.
-pub fn eventfd_read(fd: i32) -> Result<u64, Errno> {
-    let mut value = [0; size_of::<u64>()];
-    match sys::read(descriptor(fd)?, &mut value)? {
-        8 => Ok(u64::from_ne_bytes(value)),
-        _ => Err(Errno::EIO),
+pub unsafe fn eventfd_read(fd: i32, value: *mut u64) -> Result<(), Errno> {
+    // SAFETY: the caller's promise, for the size of what `value` points to.
+    match unsafe { sys::read(descriptor(fd)?, value.cast(), size_of::<u64>()) }? {
+        8 => Ok(()),
+        _ => Err(Errno::UNCHANGED),
     }
 }
 
 /// `eventfd_write(fd, value)`: adds to the counter.
 ///
 /// # Errors
-/// What write(2) fails with; EIO if it wrote other than 8 bytes, which an eventfd never does.
+/// What write(2) fails with; [`Errno::UNCHANGED`] if it wrote other than 8 bytes, which an eventfd never does.
 ///
 /// # References
 /// eventfd(3), semantics 40.
 pub fn eventfd_write(fd: i32, value: u64) -> Result<(), Errno> {
     match sys::write(descriptor(fd)?, &value.to_ne_bytes())? {
         8 => Ok(()),
-        _ => Err(Errno::EIO),
+        _ => Err(Errno::UNCHANGED),
     }
 }
 

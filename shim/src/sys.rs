@@ -3,7 +3,8 @@
 
 use crate::Errno;
 
-unsafe extern "C" {
+// A thread that is cancelled in read or write is unwound through these.
+unsafe extern "C-unwind" {
     fn redox_open_v1(path: *const u8, path_len: usize, flags: u32, mode: u16) -> usize;
     fn redox_read_v1(fd: usize, base: *mut u8, len: usize) -> usize;
     fn redox_write_v1(fd: usize, base: *const u8, len: usize) -> usize;
@@ -39,9 +40,11 @@ pub(crate) fn open(path: &[u8], flags: u32) -> Result<usize, Errno> {
     demux(unsafe { redox_open_v1(path.as_ptr(), path.len(), flags, 0) })
 }
 
-pub(crate) fn read(fd: usize, buffer: &mut [u8]) -> Result<usize, Errno> {
-    // SAFETY: the pointer and the length are those of a slice that is borrowed mutably.
-    demux(unsafe { redox_read_v1(fd, buffer.as_mut_ptr(), buffer.len()) })
+/// # Safety
+/// `base` need not be valid: the system refuses it with EFAULT then. If it is, `len` bytes there may be overwritten.
+pub(crate) unsafe fn read(fd: usize, base: *mut u8, len: usize) -> Result<usize, Errno> {
+    // SAFETY: the caller's promise.
+    demux(unsafe { redox_read_v1(fd, base, len) })
 }
 
 pub(crate) fn write(fd: usize, buffer: &[u8]) -> Result<usize, Errno> {

@@ -5,7 +5,7 @@
 #![allow(unsafe_code)]
 
 use std::cell::RefCell;
-use std::ffi::{CStr, c_char, c_int, c_long};
+use std::ffi::{CStr, c_char, c_int, c_long, c_uint, c_void};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -24,6 +24,14 @@ use crate::scheme::Scheme;
 use crate::{fuse, memory, termination, translate};
 
 type RawResult = usize;
+
+// glibc's cancellation points: a thread that is cancelled in them is unwound through their callers, which the declarations in libc do not allow for.
+unsafe extern "C-unwind" {
+    #[link_name = "read"]
+    fn libc_read(fd: c_int, base: *mut c_void, len: usize) -> isize;
+    #[link_name = "write"]
+    fn libc_write(fd: c_int, base: *const c_void, len: usize) -> isize;
+}
 
 /// An errno of this crate's own: its text, which redox_strerror_v1 gives, says what went wrong.
 const EXPLAINED: i32 = 4000;
@@ -100,8 +108,10 @@ fn open(path: &[u8], flags: c_int, mode: u16) -> Result<usize> {
         }
     };
     let file = file.ok_or(Error::new(ENAMETOOLONG))?;
+    // The system call itself: glibc's open is a cancellation point, and what the shim builds on it must not be one.
     // SAFETY: `file` is a string that ends with a zero byte.
-    let result = checked(unsafe { libc::open(file.as_ptr(), flags, libc::mode_t::from(mode)) });
+    let result =
+        checked(unsafe { libc::syscall(libc::SYS_openat, libc::AT_FDCWD, file.as_ptr(), flags, c_uint::from(mode)) });
     if let (Some(_), Err(error), Some(hook)) = (below_root, result, OPEN_ERROR_HOOK.get()) {
         hook(file, error.errno);
     }
@@ -109,7 +119,7 @@ fn open(path: &[u8], flags: c_int, mode: u16) -> Result<usize> {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn redox_open_v1(path: *const u8, len: usize, flags: u32, mode: u16) -> RawResult {
+unsafe extern "C-unwind" fn redox_open_v1(path: *const u8, len: usize, flags: u32, mode: u16) -> RawResult {
     // SAFETY: libredox passes a string.
     mux(open(unsafe { bytes(path, len) }, flags.cast_signed(), mode))
 }
@@ -188,23 +198,12 @@ unsafe fn read(fd: usize, base: *mut u8, len: usize) -> Result<usize> {
         }
         Some(_) => Err(Error::new(EBADF)),
         // SAFETY: the caller's promise.
-        None => checked(unsafe { libc::read(descriptor(fd)?, base.cast(), len) }.cast_signed_64()),
-    }
-}
-
-/// Results of read(2) and write(2), in the type that `checked` takes.
-trait CastSigned64 {
-    fn cast_signed_64(self) -> i64;
-}
-
-impl CastSigned64 for isize {
-    fn cast_signed_64(self) -> i64 {
-        self as i64
+        None => checked(unsafe { libc_read(descriptor(fd)?, base.cast(), len) }),
     }
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn redox_read_v1(fd: usize, base: *mut u8, len: usize) -> RawResult {
+unsafe extern "C-unwind" fn redox_read_v1(fd: usize, base: *mut u8, len: usize) -> RawResult {
     // SAFETY: libredox passes a slice.
     mux(unsafe { read(fd, base, len) })
 }
@@ -222,12 +221,12 @@ unsafe fn write(fd: usize, base: *const u8, len: usize) -> Result<usize> {
         }
         Some(_) => Err(Error::new(EBADF)),
         // SAFETY: the caller's promise.
-        None => checked(unsafe { libc::write(descriptor(fd)?, base.cast(), len) }.cast_signed_64()),
+        None => checked(unsafe { libc_write(descriptor(fd)?, base.cast(), len) }),
     }
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn redox_write_v1(fd: usize, base: *const u8, len: usize) -> RawResult {
+unsafe extern "C-unwind" fn redox_write_v1(fd: usize, base: *const u8, len: usize) -> RawResult {
     // SAFETY: libredox passes a slice.
     mux(unsafe { write(fd, base, len) })
 }
