@@ -207,10 +207,13 @@ impl Scheme {
     /// Ends the scheme: everything that waits fails with ENODEV, the mount goes away, and the daemon reads the end of its messages.
     pub(crate) fn end(&self) {
         let mut state = self.lock();
-        state.protocol.end();
-        state.deliver();
-        if let Some(session) = &state.session {
-            session.unmount();
+        // Only once: by the second time, the mount at our path may be that of a successor.
+        if !state.protocol.has_ended() {
+            state.protocol.end();
+            state.deliver();
+            if let Some(session) = &state.session {
+                session.unmount();
+            }
         }
         self.raise_wake(&mut state);
     }

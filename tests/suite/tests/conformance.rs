@@ -1,0 +1,62 @@
+//! Each program of `tests/conformance` on native Linux and on eventd: both must print the same.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use std::collections::BTreeSet;
+use std::process::Command;
+use std::time::Duration;
+
+use eventd_suite::{Daemon, Exceptions, compare, compile, repository, run};
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+fn conforms(name: &str) {
+    let Some(daemon) = Daemon::start(name) else { return };
+    let directory = repository().join("tests/conformance");
+    let program = compile(&directory.join(format!("{name}.c")), &[]);
+    let native = run(&mut Command::new(&program), LIMIT);
+    assert!(native.success(), "{name} failed on native Linux: {:?}\n{}", native.status, native.stderr);
+    let ours = run(&mut daemon.command(&program), LIMIT);
+    assert!(ours.success(), "{name} failed on eventd: {:?}\n{}{}", ours.status, ours.stdout, ours.stderr);
+    // Without this the comparison of Linux with itself would pass.
+    assert!(daemon.stat("eventfd_created") > 0, "{name} did not use eventd");
+    daemon.await_stat("eventfd_live", 0);
+    assert_eq!(daemon.stat("requests_waiting"), 0, "{name} left requests behind");
+
+    let exceptions = Exceptions::read(&directory.join("exceptions.txt"), &format!("host/{name}"));
+    let report = compare(&native.stdout, &ours.stdout, &exceptions);
+    assert!(report.is_empty(), "{name} differs from native Linux:\n{report}");
+}
+
+macro_rules! programs {
+    ($($name:ident)*) => {
+        $(
+            #[test]
+            fn $name() {
+                conforms(stringify!($name));
+            }
+        )*
+
+        #[test]
+        fn every_program_is_run() {
+            let sources = std::fs::read_dir(repository().join("tests/conformance")).unwrap();
+            let found = sources
+                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+                .filter_map(|name| name.strip_suffix(".c").map(str::to_owned))
+                .collect::<BTreeSet<_>>();
+            assert_eq!(found, [$(stringify!($name)),*].map(str::to_owned).into());
+        }
+    };
+}
+
+programs! {
+    eventfd_aio
+    eventfd_block
+    eventfd_create
+    eventfd_many
+    eventfd_poll
+    eventfd_proc
+    eventfd_read
+    eventfd_share
+    eventfd_signal
+    eventfd_write
+}
