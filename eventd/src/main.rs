@@ -45,18 +45,23 @@ fn serve(level: LevelFilter) -> Result<(), String> {
         gid: identity("the group id", call::getegid())?,
         monotonic,
     };
-    let socket = Socket::create().map_err(|error| format!("cannot create a scheme: {error}"))?;
+    let socket = Socket::create().map_err(|error| format!("cannot create a scheme: {}", text(error)))?;
     let mut server = Server::register(socket, Scheme::new(host))
-        .map_err(|error| format!("cannot register /scheme/{}: {error}", eventd::NAME))?;
+        .map_err(|error| format!("cannot register /scheme/{}: {}", eventd::NAME, text(error)))?;
     if let Some(descriptor) = ready {
         notify(descriptor).map_err(|error| format!("cannot tell init that eventd is ready: {error}"))?;
     }
     // Everything that eventd needs is open. From here on it can open nothing else.
     call::setrens(0, 0).map_err(|error| format!("cannot enter the null namespace: {error}"))?;
     log::info!("serving /scheme/{}", eventd::NAME);
-    server.run().map_err(|error| format!("cannot go on serving /scheme/{}: {error}", eventd::NAME))?;
+    server.run().map_err(|error| format!("cannot go on serving /scheme/{}: {}", eventd::NAME, text(error)))?;
     log::info!("ended");
     Ok(())
+}
+
+/// An error in the words of the system, which may know more than the number's name.
+fn text(error: syscall::Error) -> String {
+    libredox::error::Error::from(error).to_string()
 }
 
 /// Logs where daemons log on Redox, and to standard error, which init connects to logd.

@@ -93,9 +93,13 @@ impl Daemon {
         self.running.wait(Duration::from_secs(10))
     }
 
-    /// Starts a new daemon on the same root, after the old one has been ended in whatever way.
+    /// Starts a new daemon on the same root, after the old one has been told to end in whatever way, and sees the old one out.
+    ///
+    /// # Panics
+    /// If the old one does not end.
     pub fn restart(&mut self) {
-        self.running = serve(&self.root);
+        let mut old = std::mem::replace(&mut self.running, serve(&self.root));
+        assert!(old.wait(Duration::from_secs(10)).is_some(), "the old daemon does not end");
     }
 }
 

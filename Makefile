@@ -1,0 +1,39 @@
+# make run    builds eventd and serves at $SCHEME_ROOT/eventd (default /tmp/scheme/eventd)
+# make test   everything that can be tested on this machine
+# make bench  native eventfd and ours, measured side by side
+# make check  formatting and lints, as CI wants them
+
+SCHEME_ROOT ?= /tmp/scheme
+export SCHEME_ROOT
+
+.PHONY: run build test bench check clean
+
+run: build
+	@echo
+	@echo "eventd will serve $(SCHEME_ROOT)/eventd until you press Ctrl-C. Try in another terminal:"
+	@echo
+	@echo "  cd $(CURDIR)"
+	@test "$(SCHEME_ROOT)" = /tmp/scheme || echo "  export SCHEME_ROOT=$(SCHEME_ROOT)"
+	@echo "  LD_PRELOAD=target/release/libeventd_preload.so python3 -c 'import os; f=os.eventfd(3); os.eventfd_write(f,4); print(os.eventfd_read(f))'"
+	@echo "  cat $(SCHEME_ROOT)/eventd/stat $(SCHEME_ROOT)/eventd/list/eventfd"
+	@echo
+	@exec target/release/eventd
+
+build:
+	@tests/setup.sh build
+	cargo build --release --workspace
+
+test:
+	@tests/setup.sh test
+	cargo build --release --workspace
+	@tests/run.sh
+
+bench: build
+	target/release/bench
+
+check:
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+clean:
+	cargo clean

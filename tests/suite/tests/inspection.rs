@@ -1,0 +1,138 @@
+//! What people see with `ls` and `cat`, and who sees what.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use eventd_suite::{Daemon, Finished, Running, run, skip};
+
+const LIMIT: Duration = Duration::from_secs(20);
+const PYTHON: &str = "/usr/bin/python3";
+const USER: u32 = 65534;
+
+/// Runs a shell script in the scheme's directory.
+fn shell(daemon: &Daemon, script: &str) -> Finished {
+    run(Command::new("sh").args(["-c", script]).current_dir(daemon.path("")), LIMIT)
+}
+
+fn output(daemon: &Daemon, script: &str) -> String {
+    let finished = shell(daemon, script);
+    assert!(finished.success(), "{script}: {}", finished.stderr);
+    finished.stdout
+}
+
+#[test]
+fn ls_shows_the_files() {
+    let Some(daemon) = Daemon::start("ls_shows_the_files") else { return };
+    assert_eq!(output(&daemon, "ls"), "eventfd\nlist\nstat\n");
+    assert_eq!(output(&daemon, "ls list"), "eventfd\nwaiters\n");
+    assert_eq!(output(&daemon, "ls eventfd"), "");
+    let long = output(&daemon, "ls -l");
+    let modes = long.lines().filter_map(|line| line.split_whitespace().next()).skip(1).collect::<Vec<_>>();
+    assert_eq!(modes, ["dr-xr-xr-x", "dr-xr-xr-x", "-r--r--r--"]);
+}
+
+#[test]
+fn looking_creates_nothing() {
+    let Some(daemon) = Daemon::start("looking_creates_nothing") else { return };
+    output(&daemon, "ls -lR . eventfd/5 && stat eventfd/5/0 && test -e eventfd/5/1 && find . -name nothing");
+    assert_eq!(daemon.stat("eventfd_created"), 0);
+}
+
+#[test]
+fn the_shell_can_count() {
+    let Some(daemon) = Daemon::start("the_shell_can_count") else { return };
+    let value = |script: &str| output(&daemon, script).split_whitespace().collect::<Vec<_>>().join(" ");
+    assert_eq!(value("head -c 8 eventfd/7/0 | od -An -tu8"), "7");
+    assert_eq!(value("exec 3<>eventfd/2/0; printf '\\005\\0\\0\\0\\0\\0\\0\\0' >&3; head -c 8 <&3 | od -An -tu8"), "7");
+    output(&daemon, "printf '\\001\\0\\0\\0\\0\\0\\0\\0' > eventfd/0/1");
+    assert_eq!(daemon.stat("eventfd_created"), 3);
+    daemon.await_stat("eventfd_live", 0);
+}
+
+#[test]
+fn mistakes_get_the_usual_errors() {
+    let Some(daemon) = Daemon::start("mistakes_get_the_usual_errors") else { return };
+    for (script, error) in [
+        ("cat nothing", "No such file or directory"),
+        ("cat eventfd/4294967296/0", "No such file or directory"),
+        ("cat eventfd/-1/0", "No such file or directory"),
+        ("cat eventfd/1/2", "No such file or directory"),
+        ("cat stat/x", "Not a directory"),
+        ("cat list", "Is a directory"),
+        ("dd of=stat conv=notrunc if=/dev/zero bs=1 count=1", "Permission denied"),
+        ("rm -f stat", "Operation not permitted"),
+        ("mkdir new", "No such file or directory"),
+        ("dd of=eventfd/0/0 if=/dev/zero bs=4 count=1", "Invalid argument"),
+    ] {
+        let finished = shell(&daemon, script);
+        assert!(!finished.success(), "{script} succeeded");
+        assert!(finished.stderr.contains(error), "{script}: {}", finished.stderr);
+    }
+}
+
+/// The rows of a list, each as its words, without the header.
+fn rows(text: &str) -> Vec<Vec<String>> {
+    text.lines().skip(1).map(|line| line.split_whitespace().map(str::to_owned).collect()).collect()
+}
+
+#[test]
+fn lists_show_counters_and_who_waits() {
+    let Some(daemon) = Daemon::start("lists_show_counters_and_who_waits") else { return };
+    let code = "import os, threading\n\
+        a=os.eventfd(0, os.EFD_SEMAPHORE)\nb=os.eventfd(4294967295)\n\
+        threading.Thread(target=os.eventfd_read, args=(a,), daemon=True).start()\n\
+        os.eventfd_write(b, 2**64-2)";
+    let program = Running::start(daemon.command(PYTHON).args(["-c", code]).stderr(Stdio::null()));
+    daemon.await_stat("requests_waiting", 2);
+    let pid = program.id().to_string();
+    let own = own_uid();
+
+    let list = daemon.read("list/eventfd");
+    let header = list.lines().next().unwrap().split_whitespace().collect::<Vec<_>>();
+    assert_eq!(header, ["ID", "COUNT", "MODE", "PID", "UID", "OPENS", "READERS", "WRITERS"]);
+    let counters = rows(&list);
+    assert_eq!(counters.len(), 2, "{list}");
+    assert_eq!(counters[0][1..], ["0", "semaphore", &pid, &own, "1", "1", "0"]);
+    assert_eq!(counters[1][1..], ["4294967295", "counter", &pid, &own, "1", "0", "1"]);
+
+    let waiters = rows(&daemon.read("list/waiters"));
+    let wants = waiters.iter().map(|row| (row[0].as_str(), row[3].as_str(), row[4].as_str())).collect::<Vec<_>>();
+    assert_eq!(waiters.len(), 2);
+    assert!(wants.contains(&(&pid, "read", "-")), "{waiters:?}");
+    assert!(wants.contains(&(&pid, "write", "18446744073709551614")), "{waiters:?}");
+
+    drop(program);
+    daemon.await_stat("requests_waiting", 0);
+    daemon.await_stat("eventfd_live", 0);
+}
+
+/// Our user id, from the owner of a directory of our own.
+fn own_uid() -> String {
+    use std::os::unix::fs::MetadataExt;
+    fs::metadata("/proc/self").unwrap().uid().to_string()
+}
+
+#[test]
+fn users_see_their_own_rows_and_root_all() {
+    let test = "users_see_their_own_rows_and_root_all";
+    if own_uid() != "0" {
+        return skip(test, "only root can act for several users");
+    }
+    let Some(daemon) = Daemon::start(test) else { return };
+    let code = "import os\nf=os.eventfd(0)\nos.eventfd_read(f)";
+    let hold =
+        |uid: u32| Running::start(daemon.command(PYTHON).args(["-c", code]).uid(uid).gid(uid).stderr(Stdio::null()));
+    let _programs = [hold(0), hold(USER), hold(USER - 1)];
+    daemon.await_stat("requests_waiting", 3);
+
+    for list in ["list/eventfd", "list/waiters"] {
+        assert_eq!(rows(&daemon.read(list)).len(), 3, "root sees all of {list}");
+        let seen = run(Command::new("cat").arg(daemon.path(list)).uid(USER).gid(USER), LIMIT);
+        assert!(seen.success(), "{}", seen.stderr);
+        assert_eq!(rows(&seen.stdout).len(), 1, "a user sees own rows of {list}:\n{}", seen.stdout);
+        assert!(seen.stdout.contains(&USER.to_string()), "{}", seen.stdout);
+    }
+}
