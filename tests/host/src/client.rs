@@ -13,7 +13,7 @@ use syscall::schemev2::{NewFdFlags, Sqe};
 use libredox::protocol::O_CLOEXEC;
 
 use crate::memory;
-use crate::protocol::{Answer, Identity, Operation};
+use crate::protocol::{Answer, Identity, Operation, Protocol};
 use crate::scheme::{Completion, Scheme, Slot};
 
 /// A descriptor of a [`Client`].
@@ -94,21 +94,26 @@ impl Pending {
 
     /// A signal interrupts the caller: the daemon gets a Cancel.
     pub fn interrupt(&self) {
-        if let Some(tag) = self.tag {
-            self.scheme.with_protocol(|protocol| protocol.cancel(tag));
-        }
+        self.while_pending(|protocol, tag| protocol.cancel(tag));
     }
 
     /// The caller is killed: nobody waits for the answer any more, and the daemon is not told (as on today's Redox kernel).
     pub fn abandon(mut self) {
-        if let Some(tag) = self.tag {
-            self.scheme.with_protocol(|protocol| {
-                if let Some(completion) = protocol.completion_mut(tag) {
-                    *completion = Completion::Nobody;
-                }
-            });
-        }
+        self.while_pending(|protocol, tag| {
+            if let Some(completion) = protocol.completion_mut(tag) {
+                *completion = Completion::Nobody;
+            }
+        });
         self.description = None;
+    }
+
+    /// Does `change`, unless the request is answered: its tag may be another's then.
+    fn while_pending(&self, change: impl FnOnce(&mut Protocol<Completion>, u32)) {
+        let Some(tag) = self.tag else { return };
+        self.scheme.with_protocol(|protocol| match protocol.completion_mut(tag) {
+            Some(Completion::Client(slot)) if Arc::ptr_eq(slot, &self.slot) => change(protocol, tag),
+            _ => {}
+        });
     }
 }
 

@@ -169,11 +169,13 @@ pub(crate) struct Protocol<C> {
     pending: Slab<Pending<C>>,
     finished: VecDeque<(C, Answer)>,
     ended: bool,
+    /// Buffers of requests that the daemon had when the scheme ended: it may be using them still.
+    abandoned: Vec<Payload>,
 }
 
 impl<C> Protocol<C> {
     pub(crate) fn new() -> Self {
-        Self { todo: VecDeque::new(), pending: Slab::new(), finished: VecDeque::new(), ended: false }
+        Self { todo: VecDeque::new(), pending: Slab::new(), finished: VecDeque::new(), ended: false, abandoned: Vec::new() }
     }
 
     /// Sends a request to the daemon; returns its tag. Without a daemon it is finished at once, with ENODEV.
@@ -266,7 +268,10 @@ impl<C> Protocol<C> {
     pub(crate) fn end(&mut self) {
         self.ended = true;
         self.todo.clear();
-        self.finished.extend(self.pending.drain().map(|pending| (pending.completion, Answer::error(ENODEV))));
+        for Pending { completion, payload, .. } in self.pending.drain() {
+            self.abandoned.extend(payload);
+            self.finished.push_back((completion, Answer::error(ENODEV)));
+        }
     }
 
     pub(crate) fn has_ended(&self) -> bool {

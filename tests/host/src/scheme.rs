@@ -140,7 +140,9 @@ impl Scheme {
             let device = {
                 let mut state = self.lock();
                 let state = &mut *state;
-                if let Some(session) = &mut state.session {
+                if let Some(session) = &mut state.session
+                    && (nonblock || !session.take_drained())
+                {
                     session.pump(&mut state.protocol, messages.len());
                 }
                 state.deliver();
@@ -193,7 +195,7 @@ impl Scheme {
                 },
                 Err(error) if index == 0 => return Err(error),
                 Err(_) => {
-                    state.deliver();
+                    self.wake_for(&mut state);
                     return Ok(index);
                 }
             }

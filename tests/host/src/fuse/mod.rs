@@ -102,6 +102,8 @@ pub(crate) struct Session {
     /// The daemon's tag for each FUSE request that it works on.
     in_flight: HashMap<u64, u32>,
     passthrough: bool,
+    /// The device had nothing more when it was read last.
+    drained: bool,
     buffer: Vec<u8>,
 }
 
@@ -121,6 +123,7 @@ impl Session {
             by_id: HashMap::new(),
             in_flight: HashMap::new(),
             passthrough: false,
+            drained: false,
             buffer: vec![0; BUFFER_SIZE],
         };
         if let Err(cause) = session.initialize() {
@@ -191,11 +194,19 @@ impl Session {
             match received {
                 // ENOENT: the request was taken back while we read it.
                 Ok(_) | Err(Errno::NOENT | Errno::INTR) => {}
-                Err(Errno::AGAIN) => return,
+                Err(Errno::AGAIN) => {
+                    self.drained = true;
+                    return;
+                }
                 // ENODEV: somebody unmounted us.
                 Err(_) => kernel.end(),
             }
         }
+    }
+
+    /// Whether reading the device now would probably be in vain; says so once for each time that it was.
+    pub(crate) fn take_drained(&mut self) -> bool {
+        std::mem::take(&mut self.drained)
     }
 
     /// Passes readiness on to whoever polls.
