@@ -155,21 +155,15 @@ impl<T: Copy> Eventfd<T> {
 
     /// Answers all who can be answered, then announces the readiness that is left.
     ///
-    /// Each round answers somebody or is the last, so the cost is that of those who are answered.
+    /// Readers wait at zero, where there is room for every writer: so there are never both, and nobody who is answered here makes way for another kind.
     fn settle(&mut self, effects: &mut Vec<Effect<T>>, totals: &mut Totals) {
-        loop {
-            while let Some(first) = self.readers.first()
-                && let Some(value) = self.counter.take()
-            {
-                effects.push(Effect::Read { ticket: first.remove(), value });
-                totals.reads += 1;
-            }
-            let admitted = self.admit_writers(effects);
-            totals.writes += admitted;
-            if admitted == 0 || self.readers.is_empty() {
-                break;
-            }
+        while let Some(first) = self.readers.first()
+            && let Some(value) = self.counter.take()
+        {
+            effects.push(Effect::Read { ticket: first.remove(), value });
+            totals.reads += 1;
         }
+        totals.writes += self.admit_writers(effects);
         if let Some(watch) = self.watch {
             let readiness = self.counter.readiness() & watch.interest;
             if !readiness.is_none() {

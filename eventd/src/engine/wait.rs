@@ -26,10 +26,6 @@ impl<W> WaitList<W> {
         self.waiting.len()
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
-    }
-
     /// Adds an entry at the end.
     pub(super) fn join(&mut self, waiter: W) -> Place {
         let place = Place(self.arrivals);
