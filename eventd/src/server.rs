@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use redox_scheme::scheme::{SchemeResponse, SchemeState, register_sync_scheme};
 use redox_scheme::{CallRequest, Request, RequestKind, Response, SignalBehavior, Socket};
-use syscall::error::{EAGAIN, EBADFD, EINTR, EINVAL, EOPNOTSUPP, EWOULDBLOCK, Error, Result};
+use syscall::error::{EAGAIN, EINTR, EOPNOTSUPP, EWOULDBLOCK, Error, Result};
 
 use crate::request::malformed;
 use crate::scheme::Scheme;
@@ -57,7 +57,7 @@ impl Server {
     /// Serves until there will be no more requests.
     ///
     /// # Errors
-    /// What reading or writing the socket fails with.
+    /// What reading the socket fails with.
     pub fn run(&mut self) -> Result<()> {
         while self.turn()? != Turn::End {}
         Ok(())
@@ -66,7 +66,7 @@ impl Server {
     /// Takes a batch of requests, handles them in order and writes all answers.
     ///
     /// # Errors
-    /// What reading or writing the socket fails with.
+    /// What reading the socket fails with.
     pub fn turn(&mut self) -> Result<Turn> {
         match self.socket.read_requests(&mut self.requests, SignalBehavior::Interrupt) {
             Ok(()) if self.requests.is_empty() => return Ok(Turn::End),
@@ -80,7 +80,7 @@ impl Server {
             self.scheme.carry_out(&mut self.answers);
         }
         self.requests = requests;
-        self.write_answers()?;
+        self.write_answers();
         Ok(Turn::Served)
     }
 
@@ -121,18 +121,14 @@ impl Server {
         });
     }
 
-    fn write_answers(&mut self) -> Result<()> {
+    fn write_answers(&mut self) {
         while !self.answers.is_empty() {
-            match self.socket.write_responses(&mut self.answers, SignalBehavior::Restart) {
-                Ok(()) => {}
-                // The kernel does not know the request any more. The answers behind this one are still wanted.
-                Err(Error { errno: EBADFD | EINVAL }) => {
-                    self.answers.pop_front();
-                    log::debug!("the kernel refused an answer");
-                }
-                Err(error) => return Err(error),
+            if let Err(error) = self.socket.write_responses(&mut self.answers, SignalBehavior::Restart) {
+                // The kernel takes none before the one that it refuses, and those behind that one are still wanted. If it is the socket that fails, reading
+                // will say so.
+                self.answers.pop_front();
+                log::debug!("the kernel refused an answer: {error}");
             }
         }
-        Ok(())
     }
 }

@@ -27,6 +27,8 @@ pub(super) struct Waiter {
     pub(super) value: Option<u64>,
     /// Time since the start of the daemon at which the request came.
     pub(super) since: Duration,
+    /// Its number among all that ever waited.
+    pub(super) arrival: u64,
 }
 
 /// Text of `stat`: a name and a number per line.
@@ -80,7 +82,7 @@ pub(super) fn eventfd_list<T: Copy>(eventfds: &Eventfds<T>, viewer: Viewer) -> S
 /// Text of `list/waiters`.
 pub(super) fn waiter_list(waiters: &mut Vec<Waiter>, viewer: Viewer, uptime: Duration) -> String {
     waiters.retain(|waiter| viewer.may_see(waiter.uid));
-    waiters.sort_by_key(|waiter| waiter.since);
+    waiters.sort_by_key(|waiter| waiter.arrival);
     let mut text = String::new();
     let _ = writeln!(
         text,

@@ -48,6 +48,8 @@ struct Waiting {
     uid: u32,
     parked: Parked,
     since: Duration,
+    /// Numbers requests in order of arrival: several can come at the same time of the clock, which on Redox can even go back.
+    arrival: u64,
 }
 
 /// Request ids are small numbers that the kernel hands out, so they need no mixing; and a hasher with random keys would need `/scheme/rand`, which may
@@ -119,7 +121,8 @@ impl Scheme {
     /// Keeps a request that the engine parked until its answer is there.
     pub(crate) fn wait(&mut self, op: Op, caller: &CallerCtx, parked: Parked) {
         let since = self.uptime();
-        self.waiting.insert(caller.id, Waiting { op, pid: caller.pid, uid: caller.uid, parked, since });
+        let arrival = self.eventfds.totals().parked;
+        self.waiting.insert(caller.id, Waiting { op, pid: caller.pid, uid: caller.uid, parked, since, arrival });
     }
 
     /// Gives up the request `id`, whose caller has been interrupted. A request that is answered already, or was never parked, is none of our business.
@@ -175,6 +178,7 @@ impl Scheme {
                     eventfd: waiting.parked.eventfd().number(),
                     value: waiting.parked.value(),
                     since: waiting.since,
+                    arrival: waiting.arrival,
                 };
                 inspect::waiter_list(&mut self.waiting.values().map(waiter).collect(), viewer, self.uptime())
             }
@@ -347,7 +351,8 @@ impl SchemeSync for Scheme {
         opaque: u64,
     ) -> Result<DirentBuf<&'buf mut [u8]>> {
         let entries = node::entries_from(self.directory(id)?, opaque)?;
-        for (next_opaque_id, &(name, kind)) in (opaque + 1..).zip(entries) {
+        // `opaque` is the client's choice; if there are entries behind it, it is small.
+        for (&(name, kind), next_opaque_id) in entries.iter().zip(opaque.saturating_add(1)..) {
             match buf.entry(DirEntry { inode: 0, next_opaque_id, name, kind }) {
                 Ok(()) => {}
                 // The entries that did not fit are read with the next call; a buffer too small for any is the caller's mistake.
