@@ -298,6 +298,12 @@ fn register_scheme(scheme: &Arc<Scheme>, name: &str, root: usize) -> Result<()> 
         return namespace.register(name, Arc::clone(scheme));
     }
     scheme.mount(name, root).map_err(explain)?;
+    for queue in descriptors::event_queues() {
+        queue.watch_device(scheme).map_err(|error| {
+            scheme.end();
+            from_rustix(error)
+        })?;
+    }
     termination::unmount_on_signal(scheme).map_err(|message| {
         scheme.end();
         explain(message)

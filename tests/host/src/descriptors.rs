@@ -71,6 +71,17 @@ pub(crate) fn get(number: usize) -> Option<Special> {
     with_table(|table| table.get(&number).map(|entry| entry.special.clone()))
 }
 
+/// All event queues of the process.
+pub(crate) fn event_queues() -> Vec<Arc<EventQueue>> {
+    with_table(|table| {
+        let queues = table.values().filter_map(|entry| match &entry.special {
+            Special::EventQueue(queue) => Some(Arc::clone(queue)),
+            _ => None,
+        });
+        queues.collect()
+    })
+}
+
 /// Closes a special descriptor; returns whether it was one.
 pub(crate) fn remove(number: usize) -> bool {
     if COUNT.load(Ordering::Relaxed) == 0 {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use event::raw::{EventFlags, RawEventV1};
 use rustix::event::Timespec;
@@ -13,12 +13,14 @@ use rustix::event::epoll::{self, CreateFlags, Event, EventData};
 use rustix::io::Errno;
 
 use crate::descriptors::{self, Special};
+use crate::scheme::Scheme;
 
 /// What a registration reports.
 #[derive(Clone, Copy, Debug)]
 struct Registration {
     fd: usize,
     user_data: usize,
+    interest: epoll::EventFlags,
 }
 
 /// An event queue of the daemon.
@@ -72,7 +74,21 @@ impl EventQueue {
         }
         registrations.retain(|_, registration| registration.fd != fd);
         if !interest.is_empty() {
-            registrations.insert(key, Registration { fd, user_data });
+            registrations.insert(key, Registration { fd, user_data, interest });
+        }
+        Ok(())
+    }
+
+    /// The scheme has been mounted: if it is watched already, its requests come from the device too from now on.
+    pub(crate) fn watch_device(&self, scheme: &Arc<Scheme>) -> Result<(), Errno> {
+        let registrations = self.registrations.lock().unwrap_or_else(PoisonError::into_inner);
+        for (key, Registration { fd, interest, .. }) in &*registrations {
+            if let Some(Special::Socket(socket)) = descriptors::get(*fd)
+                && Arc::ptr_eq(&socket.scheme, scheme)
+            {
+                let add = |device: BorrowedFd<'_>| epoll::add(&self.epoll, device, EventData::new_u64(*key), *interest);
+                scheme.with_device(add).transpose()?;
+            }
         }
         Ok(())
     }
@@ -83,7 +99,7 @@ impl EventQueue {
         let (ready, _) = epoll::wait(&self.epoll, events.as_mut_slice(), timeout.as_ref())?;
         let registrations = self.registrations.lock().unwrap_or_else(PoisonError::into_inner);
         let found = ready.iter().filter_map(|event| {
-            let Registration { fd, user_data } = *registrations.get(&{ event.data }.u64())?;
+            let Registration { fd, user_data, .. } = *registrations.get(&{ event.data }.u64())?;
             let happened = event.flags;
             let readable = epoll::EventFlags::IN | epoll::EventFlags::ERR | epoll::EventFlags::HUP;
             let mut flags = EventFlags::empty();

@@ -175,7 +175,13 @@ pub(crate) struct Protocol<C> {
 
 impl<C> Protocol<C> {
     pub(crate) fn new() -> Self {
-        Self { todo: VecDeque::new(), pending: Slab::new(), finished: VecDeque::new(), ended: false, abandoned: Vec::new() }
+        Self {
+            todo: VecDeque::new(),
+            pending: Slab::new(),
+            finished: VecDeque::new(),
+            ended: false,
+            abandoned: Vec::new(),
+        }
     }
 
     /// Sends a request to the daemon; returns its tag. Without a daemon it is finished at once, with ENODEV.
@@ -254,6 +260,10 @@ impl<C> Protocol<C> {
     }
 
     fn finish(&mut self, tag: u32, result: Result<usize, Error>, new_descriptor: NewFdFlags) -> Result<(), Error> {
+        // Whoever ends a scheme from outside takes its requests away from a daemon that may be answering them: that is not its fault.
+        if self.ended {
+            return Ok(());
+        }
         let pending = self.pending.try_remove(tag as usize).ok_or(Error::new(EBADFD))?;
         let result = match result {
             Err(Error { errno: ECANCELED }) if pending.canceling => Err(Error::new(EINTR)),

@@ -368,7 +368,7 @@ impl Session {
 
     /// The description that speaks for a node, if it is open: the one that the request names, or the last that was opened.
     fn open_description(&self, node: u64, file: Option<u64>) -> Option<usize> {
-        let key = file.or_else(|| self.nodes.get(node)?.open)?;
+        let key = file.or_else(|| self.nodes.get(node)?.open.last().copied())?;
         self.file(key).map(|file| file.id)
     }
 
@@ -500,7 +500,7 @@ impl Session {
         let key = self.files.insert(file);
         self.by_id.insert(id, key);
         if let Some(node) = self.nodes.get_mut(from.node) {
-            node.open = Some(key as u64);
+            node.open.push(key as u64);
         }
         let fh = key as u64;
         let direct = OpenOut {
@@ -598,7 +598,7 @@ impl Session {
         let Some(file) = removed else { return self.refuse(from, BAD_FILE) };
         self.by_id.remove(&file.id);
         if let Some(node) = self.nodes.get_mut(file.node) {
-            node.open = node.open.filter(|open| *open != request.fh);
+            node.open.retain(|open| *open != request.fh);
             if file.memory.is_some() {
                 Backing::detach(&self.device, &mut node.backing);
             }

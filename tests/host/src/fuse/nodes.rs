@@ -16,8 +16,8 @@ pub(super) struct Node {
     lookups: u64,
     /// Attributes when the node was looked up last.
     pub(super) stat: Stat,
-    /// The description that was opened last and is still open: it can tell more of itself than its path can.
-    pub(super) open: Option<u64>,
+    /// The descriptions that are open, in order: they can tell more of themselves than the path can, which may name another object by now.
+    pub(super) open: Vec<u64>,
     /// A memory file that stands behind the node, and how many descriptions use it.
     pub(super) backing: Option<(i32, usize)>,
 }
@@ -37,7 +37,7 @@ impl Nodes {
             ino: 0,
             lookups: 1,
             stat: Stat { st_mode: syscall::MODE_DIR, ..Stat::default() },
-            open: None,
+            open: Vec::new(),
             backing: None,
         };
         Self { by_number: HashMap::from([(ROOT, root)]), by_path: HashMap::new(), next: ROOT + 1 }
@@ -75,7 +75,7 @@ impl Nodes {
         }
         let number = self.next;
         self.next += 1;
-        let node = Node { path: path.to_owned(), ino: stat.st_ino, lookups: 1, stat, open: None, backing: None };
+        let node = Node { path: path.to_owned(), ino: stat.st_ino, lookups: 1, stat, open: Vec::new(), backing: None };
         self.by_number.insert(number, node);
         if lasting {
             self.by_path.insert(path.to_owned(), number);
