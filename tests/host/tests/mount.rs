@@ -1,0 +1,933 @@
+//! The host as programs see it: `examples/notes.rs` as a daemon of its own, mounted below a private SCHEME_ROOT.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unsafe_code)]
+
+#[allow(dead_code, reason = "the example serves it")]
+mod notes;
+mod support;
+
+use std::collections::{BTreeSet, VecDeque};
+use std::fs::{self, File, OpenOptions};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, chown};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread::JoinHandle;
+
+use event::{EventFlags as QueueFlags, EventQueue};
+use redox_scheme::scheme::{SchemeState, SchemeSync, register_sync_scheme};
+use redox_scheme::{Request, RequestKind, Response, SignalBehavior, Socket};
+use rustix::event::epoll;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{Mode, OFlags};
+use rustix::mm::{MapFlags, MsyncFlags, ProtFlags};
+use rustix::mount::{MountFlags, UnmountFlags};
+use rustix::process::{Pid, Signal, geteuid, kill_process};
+use scheme_host as _;
+use support::within;
+use syscall::error::{EAGAIN, Error};
+
+const PAGE: usize = 4096;
+const NOBODY: u32 = 65534;
+const NOW: Option<&Timespec> = Some(&Timespec { tv_sec: 0, tv_nsec: 0 });
+
+/// A process that is killed when the test is over.
+struct Process(Child);
+
+impl Process {
+    fn pid(&self) -> Pid {
+        Pid::from_child(&self.0)
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).unwrap();
+    }
+
+    fn wait(&mut self) -> ExitStatus {
+        self.0.wait().unwrap()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // An error means that it has ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A directory of this test alone.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new() -> Self {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("scheme-host-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir(&path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        Self(path)
+    }
+
+    fn is_mounted(&self) -> bool {
+        let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+        mounts.contains(&format!(" {} ", self.0.join("notes").display()))
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let mount = self.0.join("notes");
+        if geteuid().is_root() {
+            // Usually nothing is mounted any more.
+            let _ = rustix::mount::unmount(&mount, UnmountFlags::DETACH);
+        } else if self.is_mounted() {
+            let _ = Command::new("fusermount3").args(["-u", "-z", "--"]).arg(&mount).status();
+        }
+        let _ = fs::remove_dir(&mount);
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
+/// The daemon, and the directory in which its files are.
+struct Daemon {
+    process: Process,
+    root: Directory,
+}
+
+impl Daemon {
+    /// Starts the daemon; none where there is no FUSE.
+    fn start() -> Option<Self> {
+        let reason = unusable();
+        if let Some(reason) = reason {
+            skip(&reason);
+            return None;
+        }
+        let root = Directory::new();
+        Some(Self { process: serve(&root), root })
+    }
+
+    fn directory(&self) -> PathBuf {
+        self.root.0.join("notes")
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory().join(name)
+    }
+
+    fn open(&self, name: &str) -> File {
+        OpenOptions::new().read(true).write(true).open(self.path(name)).unwrap()
+    }
+
+    fn note(&self, name: &str, text: &str) -> PathBuf {
+        fs::write(self.path(name), text).unwrap();
+        self.path(name)
+    }
+
+    /// Runs a shell command in the mounted directory.
+    fn shell(&self, command: &str) -> Output {
+        Command::new("sh").args(["-c", command]).current_dir(self.directory()).stdin(Stdio::null()).output().unwrap()
+    }
+
+    fn stdout(&self, command: &str) -> String {
+        let output = self.shell(command);
+        assert!(output.status.success(), "{command}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Starts `cat wait` and waits until it is blocked.
+    fn blocked_cat(&self) -> Process {
+        let cat = Process(Command::new("cat").arg(self.path("wait")).stdout(Stdio::null()).spawn().unwrap());
+        until_reading(&format!("/proc/{}", cat.0.id()));
+        cat
+    }
+}
+
+fn daemon_command(root: &Path) -> Command {
+    let this = std::env::current_exe().unwrap();
+    let target = this.parent().and_then(Path::parent).unwrap();
+    let daemon = target.join("examples/notes");
+    assert!(daemon.exists(), "{} is missing: cargo build -p scheme-host --examples", daemon.display());
+    let mut command = Command::new(daemon);
+    command.env("SCHEME_ROOT", root).stdin(Stdio::null());
+    command
+}
+
+fn serve(root: &Directory) -> Process {
+    started(&mut daemon_command(&root.0))
+}
+
+/// Starts a daemon and waits until it is ready.
+fn started(command: &mut Command) -> Process {
+    // The watchdog does not drop anything when it aborts this process.
+    // SAFETY: prctl is async-signal-safe and takes numbers here.
+    unsafe {
+        command.pre_exec(|| match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM) {
+            -1 => Err(std::io::Error::last_os_error()),
+            _ => Ok(()),
+        });
+    }
+    let mut process = Process(command.stdout(Stdio::piped()).spawn().unwrap());
+    let mut lines = BufReader::new(process.0.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap() == "ready"));
+    process
+}
+
+/// Starts a daemon that cannot serve; returns what it says.
+fn refused(root: &Directory) -> String {
+    let output = daemon_command(&root.0).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+fn skip(reason: &str) {
+    let test = std::thread::current().name().unwrap_or("test").to_owned();
+    // Not through the macro: the test harness keeps what that prints.
+    let _ = std::io::stderr().write_all(format!("skipped: {test}: {reason}\n").as_bytes());
+}
+
+/// Why FUSE cannot be used here, if it cannot.
+fn unusable() -> Option<String> {
+    let flags = OFlags::RDWR | OFlags::CLOEXEC;
+    let device = match rustix::fs::open("/dev/fuse", flags, Mode::empty()) {
+        Ok(device) => device,
+        Err(error) => return Some(format!("/dev/fuse: {error}")),
+    };
+    if !geteuid().is_root() {
+        let helper = Command::new("fusermount3").arg("--version").stdout(Stdio::null()).status();
+        return helper.err().map(|error| format!("fusermount3: {error}"));
+    }
+    let probe = Directory::new();
+    let options = format!("fd={},rootmode=40000,user_id=0,group_id=0\0", device.as_raw_fd());
+    let options = std::ffi::CStr::from_bytes_with_nul(options.as_bytes()).unwrap();
+    let mounted = rustix::mount::mount("probe", &probe.0, "fuse", MountFlags::empty(), Some(options));
+    let reason = mounted.err().map(|error| format!("mount: {error}"));
+    // Nobody answers on the device: it must be gone before anything looks at the directory.
+    drop(device);
+    let _ = rustix::mount::unmount(&probe.0, UnmountFlags::DETACH);
+    reason
+}
+
+/// Tries again and again what must become true soon; the watchdog limits it.
+fn until(mut holds: impl FnMut() -> bool) {
+    while !holds() {
+        std::thread::yield_now();
+    }
+}
+
+/// Waits until the process or thread with this directory in /proc sleeps in read(2).
+fn until_reading(proc: &str) {
+    let reading = format!("{} ", libc::SYS_read);
+    until(|| {
+        let call = fs::read_to_string(format!("{proc}/syscall")).unwrap_or_default();
+        let state = fs::read_to_string(format!("{proc}/stat")).unwrap_or_default();
+        call.starts_with(&reading) && state.contains(") S ")
+    });
+}
+
+/// A thread that reads once, and how to reach it.
+struct Reader {
+    thread: JoinHandle<Result<Vec<u8>, i32>>,
+    tid: Pid,
+}
+
+impl Reader {
+    /// Returns as soon as the thread is blocked.
+    fn blocked(file: File) -> Self {
+        let reader = Self::start(file);
+        until_reading(&format!("/proc/self/task/{}", reader.tid));
+        reader
+    }
+
+    fn start(mut file: File) -> Self {
+        let (tell, told) = channel();
+        let read = move || {
+            tell.send(rustix::thread::gettid()).unwrap();
+            let mut bytes = [0; 100];
+            match file.read(&mut bytes) {
+                Ok(len) => Ok(bytes[..len].to_vec()),
+                Err(error) => Err(error.raw_os_error().unwrap()),
+            }
+        };
+        let name = std::thread::current().name().unwrap_or("reader").to_owned();
+        let thread = std::thread::Builder::new().name(name).stack_size(64 * 1024).spawn(read).unwrap();
+        Self { tid: told.recv().unwrap(), thread }
+    }
+
+    fn signal(&self) {
+        signal_thread(self.tid);
+    }
+
+    fn join(self) -> Result<Vec<u8>, i32> {
+        self.thread.join().unwrap()
+    }
+}
+
+fn signal_thread(thread: Pid) {
+    let process = rustix::process::getpid().as_raw_nonzero().get();
+    // SAFETY: tgkill takes numbers, and the signal has a handler.
+    let sent = unsafe { libc::syscall(libc::SYS_tgkill, process, thread.as_raw_nonzero().get(), libc::SIGUSR1) };
+    assert_eq!(sent, 0);
+}
+
+/// From now on SIGUSR1 interrupts system calls and does nothing else.
+fn catch_sigusr1() {
+    extern "C" fn nothing(_: libc::c_int) {}
+    // SAFETY: all zeroes is a valid sigaction; the handler does nothing, which is async-signal-safe.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = nothing as extern "C" fn(libc::c_int) as usize;
+        assert_eq!(libc::sigaction(libc::SIGUSR1, &raw const action, std::ptr::null_mut()), 0);
+    }
+}
+
+fn errno<T>(result: std::io::Result<T>) -> Option<i32> {
+    result.err().and_then(|error| error.raw_os_error())
+}
+
+fn set_nonblocking(file: &File) {
+    rustix::fs::fcntl_setfl(file, rustix::fs::fcntl_getfl(file).unwrap() | OFlags::NONBLOCK).unwrap();
+}
+
+#[test]
+fn a_shell_writes_reads_lists_and_removes_notes() {
+    let _watchdog = within(60);
+    let Some(daemon) = Daemon::start() else { return };
+    assert_eq!(daemon.stdout("ls"), "page\npage-value\nwait\nwho\n");
+    assert_eq!(daemon.stdout("echo one > a; echo two >> a; cat a"), "one\ntwo\n");
+    assert_eq!(daemon.stdout("printf x > b; ls"), "a\nb\npage\npage-value\nwait\nwho\n");
+    assert_eq!(daemon.stdout("dd if=a bs=1 skip=4 count=3 2>/dev/null"), "two");
+    assert_eq!(daemon.stdout("cp a c; cmp a c && mv -n c d 2>/dev/null; cat c"), "one\ntwo\n", "no rename");
+    assert_eq!(daemon.stdout("rm a b c; ls"), "page\npage-value\nwait\nwho\n");
+    assert_eq!(daemon.stdout("cat page-value"), "0");
+}
+
+#[test]
+fn a_large_note_survives() {
+    let _watchdog = within(60);
+    let Some(daemon) = Daemon::start() else { return };
+    // More than one write of FUSE, and no whole number of pages.
+    let text = (0..300_001_u32).map(|index| index.to_le_bytes()[0]).collect::<Vec<_>>();
+    fs::write(daemon.path("large"), &text).unwrap();
+    assert!(fs::read(daemon.path("large")).unwrap() == text);
+    assert_eq!(fs::metadata(daemon.path("large")).unwrap().len(), 300_001);
+}
+
+#[test]
+fn a_directory_with_many_notes_is_listed_completely() {
+    let _watchdog = within(60);
+    let Some(daemon) = Daemon::start() else { return };
+    let names = (0..300).map(|index| format!("a-note-with-a-rather-long-name-{index}")).collect::<BTreeSet<_>>();
+    for name in &names {
+        daemon.note(name, "");
+    }
+    let found =
+        fs::read_dir(daemon.directory()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let found = found.filter(|name| name.starts_with("a-note")).collect::<Vec<_>>();
+    assert_eq!(found.len(), names.len(), "none twice");
+    assert_eq!(found.into_iter().collect::<BTreeSet<_>>(), names);
+}
+
+#[test]
+fn attributes_are_the_daemons() {
+    let _watchdog = within(60);
+    let Some(daemon) = Daemon::start() else { return };
+    let note = daemon.note("a", "text");
+    let metadata = fs::metadata(&note).unwrap();
+    assert_eq!((metadata.len(), metadata.ino(), metadata.nlink()), (4, 10, 1));
+    assert!(metadata.is_file());
+    assert_eq!(fs::metadata(daemon.path("wait")).unwrap().ino(), 4);
+    assert!(fs::metadata(daemon.directory()).unwrap().is_dir());
+    fs::set_permissions(&note, fs::Permissions::from_mode(0o600)).unwrap();
+    assert_eq!(fs::metadata(&note).unwrap().mode() & 0o7777, 0o600);
+    daemon.stdout("chmod 644 a");
+    assert_eq!(fs::metadata(&note).unwrap().mode() & 0o7777, 0o644);
+    assert_eq!(errno(fs::set_permissions(daemon.path("wait"), fs::Permissions::from_mode(0o0))), Some(libc::EPERM));
+}
+
+#[test]
+fn notes_are_truncated() {
+    let _watchdog = within(60);
+    let Some(daemon) = Daemon::start() else { return };
+    let note = daemon.note("a", "some text");
+    daemon.stdout("truncate -s 4 a");
+    assert_eq!(fs::read_to_string(&note).unwrap(), "some");
+    let file = daemon.open("a");
+    file.set_len(6).unwrap();
+    assert_eq!(fs::read(&note).unwrap(), b"some\0\0");
+    daemon.stdout(": > a");
+    assert_eq!(fs::metadata(&note).unwrap().len(), 0);
+    assert_eq!(file.metadata().unwrap().len(), 0, "also for who has it open");
+}
+
+#[test]
+fn errors_are_the_daemons() {
+    let _watchdog = within(60);
+    let Some(daemon) = Daemon::start() else { return };
+    assert_eq!(errno(File::open(daemon.path("missing"))), Some(libc::ENOENT));
+    assert_eq!(errno(fs::remove_file(daemon.path("missing"))), Some(libc::ENOENT));
+    assert_eq!(errno(fs::remove_file(daemon.path("wait"))), Some(libc::EPERM));
+    assert_eq!(errno(fs::create_dir(daemon.path("directory"))), Some(libc::EPERM));
+    let note = daemon.note("a", "");
+    assert_eq!(errno(OpenOptions::new().write(true).create_new(true).open(&note)), Some(libc::EEXIST));
+    assert!(OpenOptions::new().write(true).create_new(true).open(daemon.path("b")).is_ok());
+    assert_eq!(errno(File::open(daemon.path("a/b"))), Some(libc::ENOTDIR));
+    assert_eq!(errno(fs::read_dir(&note)), Some(libc::ENOTDIR));
+    assert_eq!(errno(fs::rename(&note, daemon.path("c"))), Some(libc::ENOSYS));
+}
+
+#[test]
+fn a_removed_note_lives_while_it_is_open() {
+    let _watchdog = within(60);
+    let Some(daemon) = Daemon::start() else { return };
+    let path = daemon.note("a", "old");
+    let mut old = daemon.open("a");
+    fs::remove_file(&path).unwrap();
+    daemon.note("a", "newer");
+    let mut text = String::new();
+    old.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "old");
+    assert_eq!((old.metadata().unwrap().len(), fs::metadata(&path).unwrap().len()), (3, 5));
+}
+
+#[test]
+fn a_removed_note_has_attributes_while_one_of_its_descriptions_is_left() {
+    let _watchdog = within(60);
+    let Some(daemon) = Daemon::start() else { return };
+    let path = daemon.note("a", "old");
+    let (first, second) = (daemon.open("a"), daemon.open("a"));
+    fs::remove_file(&path).unwrap();
+    daemon.note("a", "newer");
+    drop(second);
+    // The daemon hears of the close before it hears of anything that comes later, but not at once.
+    for _ in 0..20 {
+        assert_eq!(first.metadata().unwrap().len(), 3);
+    }
+    assert_eq!(fs::metadata(&path).unwrap().len(), 5);
+}
+
+#[test]
+fn a_note_of_a_whole_page_is_no_memory() {
+    let _watchdog = within(60);
+    let Some(daemon) = Daemon::start() else { return };
+    let path = daemon.note("a", &"x".repeat(PAGE));
+    assert_eq!(fs::read(&path).unwrap().len(), PAGE);
+    daemon.stdout("printf end >> a");
+    assert_eq!(fs::metadata(&path).unwrap().len(), PAGE as u64 + 3);
+    assert!(fs::read_to_string(&path).unwrap().ends_with("xend"));
+}
+
+#[test]
+fn the_daemon_knows_the_calling_process_and_its_user() {
+    let _watchdog = within(60);
+    let Some(daemon) = Daemon::start() else { return };
+    let (uid, gid) = (geteuid().as_raw(), rustix::process::getegid().as_raw());
+    let who = daemon.path("who");
+    let said = std::thread::spawn(move || fs::read_to_string(who).unwrap()).join().unwrap();
+    assert_eq!(said, format!("{} {uid} {gid}", std::process::id()), "threads are their process");
+    let mut cat = Process(Command::new("cat").arg(daemon.path("who")).stdout(Stdio::piped()).spawn().unwrap());
+    let (pid, mut said) = (cat.0.id(), String::new());
+    cat.0.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+    assert_eq!(said, format!("{pid} {uid} {gid}"));
+    let Some(mut nobody) = as_nobody() else { return };
+    let said = String::from_utf8(nobody.arg("cat").arg(daemon.path("who")).output().unwrap().stdout).unwrap();
+    assert!(said.ends_with(&format!(" {NOBODY} {NOBODY}")), "{said}");
+}
+
+#[test]
+fn a_description_is_shared_with_children() {
+    let _watchdog = within(60);
+    let Some(daemon) = Daemon::start() else { return };
+    let mut file = &File::create(daemon.path("a")).unwrap();
+    file.write_all(b"parent ").unwrap();
+    let child = |text: &str| {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("printf '{text} '")]).stdout(Stdio::from(file.try_clone().unwrap()));
+        assert!(command.status().unwrap().success());
+    };
+    child("child");
+    child("another");
+    file.write_all(b"parent").unwrap();
+    assert_eq!(fs::read_to_string(daemon.path("a")).unwrap(), "parent child another parent");
+    file.seek(SeekFrom::Start(7)).unwrap();
+    child("CHILD");
+    assert_eq!(fs::read_to_string(daemon.path("a")).unwrap(), "parent CHILD another parent");
+}
+
+#[test]
+fn nonblock_is_set_and_shared_by_fcntl() {
+    let _watchdog = within(60);
+    let Some(daemon) = Daemon::start() else { return };
+    let mut file = daemon.open("wait");
+    set_nonblocking(&file);
+    assert_eq!(errno(file.read(&mut [0; 8])), Some(libc::EAGAIN));
+    let cat = Command::new("cat").stdin(Stdio::from(file.try_clone().unwrap())).output().unwrap();
+    assert!(String::from_utf8_lossy(&cat.stderr).contains("temporarily unavailable"), "{cat:?}");
+    let reader = Reader::blocked(daemon.open("wait"));
+    file.write_all(b"x").unwrap();
+    assert_eq!(reader.join().unwrap(), b"x", "another description still blocks");
+    let mut opened = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(daemon.path("wait")).unwrap();
+    assert_eq!(errno(opened.read(&mut [0; 8])), Some(libc::EAGAIN));
+}
+
+#[test]
+fn a_write_through_the_same_description_wakes_a_blocked_read() {
+    let _watchdog = within(60);
+    let Some(daemon) = Daemon::start() else { return };
+    let mut file = daemon.open("wait");
+    let reader = Reader::blocked(file.try_clone().unwrap());
+    file.write_all(b"hello").unwrap();
+    assert_eq!(reader.join().unwrap(), b"hello");
+}
+
+#[test]
+fn poll_waits_for_a_message() {
+    let _watchdog = within(60);
+    let Some(daemon) = Daemon::start() else { return };
+    let file = daemon.open("wait");
+    let both = PollFlags::IN | PollFlags::OUT;
+    let mut polled = [PollFd::new(&file, both)];
+    assert_eq!(poll(&mut polled, NOW), Ok(1));
+    assert_eq!(polled[0].revents(), PollFlags::OUT);
+    let mut readable = [PollFd::new(&file, PollFlags::IN)];
+    assert_eq!(poll(&mut readable, NOW), Ok(0));
+    let writer = daemon.path("wait");
+    let writer = std::thread::spawn(move || fs::write(writer, "hello").unwrap());
+    assert_eq!(poll(&mut readable, None), Ok(1));
+    assert_eq!(readable[0].revents(), PollFlags::IN);
+    writer.join().unwrap();
+    assert_eq!((&file).read(&mut [0; 8]).unwrap(), 5);
+    assert_eq!(poll(&mut readable, NOW), Ok(0));
+}
+
+fn epoll_on(file: &File, flags: epoll::EventFlags) -> OwnedFd {
+    let queue = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
+    epoll::add(&queue, file, epoll::EventData::new_u64(1), flags).unwrap();
+    queue
+}
+
+fn epoll_events(queue: &OwnedFd, timeout: Option<&Timespec>) -> usize {
+    let mut events = [epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) }; 4];
+    epoll::wait(queue, &mut events[..], timeout).unwrap()
+}
+
+#[test]
+fn epoll_is_level_triggered_or_edge_triggered() {
+    let _watchdog = within(60);
+    let Some(daemon) = Daemon::start() else { return };
+    let mut file = daemon.open("wait");
+    let level = epoll_on(&file, epoll::EventFlags::IN);
+    let edge = epoll_on(&file, epoll::EventFlags::IN | epoll::EventFlags::ET);
+    assert_eq!((epoll_events(&level, NOW), epoll_events(&edge, NOW)), (0, 0));
+    for _ in 0..3 {
+        let path = daemon.path("wait");
+        let writer = std::thread::spawn(move || fs::write(path, "hello").unwrap());
+        assert_eq!((epoll_events(&level, None), epoll_events(&edge, None)), (1, 1));
+        writer.join().unwrap();
+        assert_eq!(epoll_events(&level, NOW), 1, "still readable");
+        assert_eq!(file.read(&mut [0; 8]).unwrap(), 5);
+        assert_eq!(epoll_events(&level, NOW), 0);
+    }
+}
+
+#[test]
+fn a_signal_interrupts_a_blocked_read() {
+    let _watchdog = within(60);
+    let Some(daemon) = Daemon::start() else { return };
+    catch_sigusr1();
+    let reader = Reader::blocked(daemon.open("wait"));
+    reader.signal();
+    assert_eq!(reader.join(), Err(libc::EINTR));
+    let mut file = daemon.open("wait");
+    file.write_all(b"kept").unwrap();
+    assert_eq!(Reader::start(file).join().unwrap(), b"kept", "the interrupted read takes no message");
+}
+
+/// Reads messages until one says that it is the last; returns the others.
+fn read_all(mut file: File) -> Vec<String> {
+    let mut messages = Vec::new();
+    loop {
+        let mut bytes = [0; 100];
+        match file.read(&mut bytes) {
+            Ok(len) if bytes[..len] == *b"last" => return messages,
+            Ok(len) => messages.push(String::from_utf8_lossy(&bytes[..len]).into_owned()),
+            Err(error) => assert_eq!(error.raw_os_error(), Some(libc::EINTR)),
+        }
+    }
+}
+
+#[test]
+fn signals_at_any_moment_lose_and_double_no_message() {
+    let _watchdog = within(120);
+    let Some(daemon) = Daemon::start() else { return };
+    catch_sigusr1();
+    let (tell, told) = channel();
+    let readers = [(); 4].map(|()| {
+        let (file, tell) = (daemon.open("wait"), tell.clone());
+        std::thread::spawn(move || {
+            tell.send(rustix::thread::gettid()).unwrap();
+            read_all(file)
+        })
+    });
+    let tids = [(); 4].map(|()| told.recv().unwrap());
+    let mut file = daemon.open("wait");
+    for index in 0..1000 {
+        signal_thread(tids[index % tids.len()]);
+        file.write_all(index.to_string().as_bytes()).unwrap();
+    }
+    for _ in &readers {
+        file.write_all(b"last").unwrap();
+    }
+    let messages = readers.into_iter().flat_map(|reader| reader.join().unwrap()).collect::<Vec<_>>();
+    assert_eq!(messages.len(), 1000);
+    assert_eq!(messages.into_iter().collect::<BTreeSet<_>>().len(), 1000);
+}
+
+#[test]
+fn a_killed_reader_takes_no_message() {
+    let _watchdog = within(60);
+    let Some(daemon) = Daemon::start() else { return };
+    let mut cat = daemon.blocked_cat();
+    cat.signal(Signal::KILL);
+    assert_eq!(cat.wait().signal(), Some(libc::SIGKILL));
+    fs::write(daemon.path("wait"), "kept").unwrap();
+    assert_eq!(Reader::start(daemon.open("wait")).join().unwrap(), b"kept");
+}
+
+#[test]
+fn hundreds_of_readers_block_and_each_gets_one_message() {
+    let _watchdog = within(120);
+    let Some(daemon) = Daemon::start() else { return };
+    let readers = (0..300).map(|_| Reader::start(daemon.open("wait"))).collect::<Vec<_>>();
+    for reader in &readers {
+        until_reading(&format!("/proc/self/task/{}", reader.tid));
+    }
+    let mut file = daemon.open("wait");
+    for index in 0..readers.len() {
+        file.write_all(format!("message {index}").as_bytes()).unwrap();
+    }
+    let messages = readers.into_iter().map(|reader| reader.join().unwrap()).collect::<BTreeSet<_>>();
+    assert_eq!(messages.len(), 300);
+}
+
+/// A word of shared memory that lives as long as the process.
+fn map_word(file: &File) -> &'static AtomicU64 {
+    // SAFETY: a new mapping at an address of the kernel's choice; it is never unmapped, aligned, and only used through atomics.
+    unsafe {
+        let protection = ProtFlags::READ | ProtFlags::WRITE;
+        let address =
+            rustix::mm::mmap(std::ptr::null_mut(), PAGE, protection, MapFlags::SHARED, file.as_fd(), 0).unwrap();
+        AtomicU64::from_ptr(address.cast())
+    }
+}
+
+/// Makes a change of the page known to the daemon where it does not share the very memory.
+fn synchronize(word: &AtomicU64) {
+    if !geteuid().is_root() {
+        // SAFETY: the word is the start of a mapping of this length.
+        unsafe { rustix::mm::msync(word.as_ptr().cast(), PAGE, MsyncFlags::SYNC) }.unwrap();
+    }
+}
+
+const PAGE_VARIABLE: &str = "NOTES_PAGE";
+
+#[test]
+#[ignore = "the other process of two_processes_and_the_daemon_share_a_page"]
+fn add_ten_to_the_page() {
+    let Some(path) = std::env::var_os(PAGE_VARIABLE) else { return };
+    let file = OpenOptions::new().read(true).write(true).open(path).unwrap();
+    let word = map_word(&file);
+    assert_eq!(word.fetch_add(10, Ordering::SeqCst), 5);
+    synchronize(word);
+}
+
+#[test]
+fn two_processes_and_the_daemon_share_a_page() {
+    let _watchdog = within(60);
+    let Some(daemon) = Daemon::start() else { return };
+    let file = daemon.open("page");
+    let word = map_word(&file);
+    word.store(5, Ordering::SeqCst);
+    let mut other = Command::new(std::env::current_exe().unwrap());
+    other.args(["--exact", "add_ten_to_the_page", "--ignored"]).env(PAGE_VARIABLE, daemon.path("page"));
+    let other = other.output().unwrap();
+    assert!(other.status.success(), "{other:?}");
+    assert_eq!(word.load(Ordering::SeqCst), 15);
+    synchronize(word);
+    assert_eq!(fs::read_to_string(daemon.path("page-value")).unwrap(), "15");
+    drop(file);
+    word.store(16, Ordering::SeqCst);
+    synchronize(word);
+    assert_eq!(fs::read_to_string(daemon.path("page-value")).unwrap(), "16", "the mapping outlives the descriptor");
+    let mut again = daemon.open("page");
+    let mut bytes = [0; 8];
+    again.read_exact(&mut bytes).unwrap();
+    assert_eq!(u64::from_ne_bytes(bytes), 16);
+}
+
+#[test]
+fn a_killed_daemon_leaves_errors_and_a_new_one_takes_its_place() {
+    let _watchdog = within(60);
+    let Some(mut daemon) = Daemon::start() else { return };
+    let readers = [(); 3].map(|()| Reader::blocked(daemon.open("wait")));
+    let mut file = daemon.open("wait");
+    daemon.process.signal(Signal::KILL);
+    daemon.process.wait();
+    for reader in readers {
+        assert_eq!(reader.join(), Err(libc::ECONNABORTED));
+    }
+    assert_eq!(errno(file.write(b"x")), Some(libc::ENOTCONN));
+    assert_eq!(errno(File::open(daemon.path("wait"))), Some(libc::ENOTCONN));
+    daemon.process = serve(&daemon.root);
+    daemon.note("a", "new");
+    assert_eq!(fs::read_to_string(daemon.path("a")).unwrap(), "new");
+    assert_eq!(errno(file.write(b"x")), Some(libc::ENOTCONN), "the old descriptor stays dead");
+}
+
+#[test]
+fn sigterm_ends_everything_in_order() {
+    let _watchdog = within(60);
+    for signal in [Signal::TERM, Signal::INT] {
+        let Some(mut daemon) = Daemon::start() else { return };
+        let readers = [(); 3].map(|()| Reader::blocked(daemon.open("wait")));
+        daemon.process.signal(signal);
+        assert_eq!(daemon.process.wait().code(), Some(0));
+        for reader in readers {
+            assert_eq!(reader.join(), Err(libc::ENODEV));
+        }
+        assert!(!daemon.root.is_mounted());
+        assert!(!daemon.directory().exists());
+        daemon.process = serve(&daemon.root);
+    }
+}
+
+/// Writes and reads until the scheme ends.
+fn busy(path: PathBuf) -> (JoinHandle<()>, Receiver<()>) {
+    let (tell, told) = channel();
+    let work = move || {
+        let mut file = OpenOptions::new().read(true).write(true).open(path).unwrap();
+        while file.write(b"x").is_ok() && file.read(&mut [0; 8]).is_ok() {
+            // Only the first message is read.
+            let _ = tell.send(());
+        }
+    };
+    (std::thread::spawn(work), told)
+}
+
+#[test]
+fn sigterm_at_work_ends_with_success_too() {
+    let _watchdog = within(120);
+    for _ in 0..20 {
+        let Some(mut daemon) = Daemon::start() else { return };
+        let workers = [(); 2].map(|()| busy(daemon.path("wait")));
+        for (_, working) in &workers {
+            working.recv().unwrap();
+        }
+        daemon.process.signal(Signal::TERM);
+        assert_eq!(daemon.process.wait().code(), Some(0));
+        for (worker, _) in workers {
+            worker.join().unwrap();
+        }
+    }
+}
+
+const BAD_DAEMON: &str = "NOTES_BAD_DAEMON";
+
+/// A daemon that watches its socket before that has a name, and sends a bad message after each answer.
+#[test]
+#[ignore = "the daemon of a_bad_answer_does_not_put_the_daemon_to_sleep"]
+fn serve_badly() {
+    if std::env::var_os(BAD_DAEMON).is_none() {
+        return;
+    }
+    let socket = Socket::nonblock().unwrap();
+    let mut notes = notes::Notes::new().unwrap();
+    let queue = EventQueue::<usize>::new().unwrap();
+    queue.subscribe(socket.inner().raw(), 0, QueueFlags::READ).unwrap();
+    register_sync_scheme(&socket, notes::NAME, &mut notes).unwrap();
+    println!("\nready");
+    let mut state = SchemeState::new();
+    let mut requests = Vec::with_capacity(16);
+    loop {
+        match queue.next_event() {
+            Err(error) if error.is_interrupt() => continue,
+            event => event.unwrap(),
+        };
+        match socket.read_requests(&mut requests, SignalBehavior::Interrupt) {
+            Err(Error { errno: EAGAIN }) => continue,
+            read => read.unwrap(),
+        }
+        if requests.is_empty() {
+            // Nobody reads what the test harness would say.
+            std::process::exit(0);
+        }
+        let answers = requests.drain(..).filter_map(|request: Request| match request.kind() {
+            RequestKind::Call(call) => Some(call.handle_sync(&mut notes, &mut state)),
+            RequestKind::OnClose { id } => {
+                notes.on_close(id);
+                None
+            }
+            _ => None,
+        });
+        // There is no event with all these bits.
+        let mut answers =
+            answers.flat_map(|answer| [answer, Response::post_fevent(0, 0xffff)]).collect::<VecDeque<_>>();
+        while !answers.is_empty() {
+            if socket.write_responses(&mut answers, SignalBehavior::Restart).is_err() {
+                answers.pop_front();
+            }
+        }
+    }
+}
+
+#[test]
+fn a_bad_answer_does_not_put_the_daemon_to_sleep() {
+    let _watchdog = within(60);
+    if let Some(reason) = unusable() {
+        return skip(&reason);
+    }
+    let root = Directory::new();
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "serve_badly", "--ignored", "--nocapture"]).stdin(Stdio::null());
+    let mut daemon = Daemon { process: started(command.env(BAD_DAEMON, "1").env("SCHEME_ROOT", &root.0)), root };
+    // A look-up takes three messages: the answer to the first leads to the next.
+    daemon.note("a", "text");
+    assert_eq!(fs::read_to_string(daemon.path("a")).unwrap(), "text");
+    daemon.process.signal(Signal::TERM);
+    assert_eq!(daemon.process.wait().code(), Some(0));
+}
+
+#[test]
+fn unmounting_from_outside_ends_the_daemon() {
+    let _watchdog = within(60);
+    let Some(mut daemon) = Daemon::start() else { return };
+    let directory = daemon.directory();
+    if geteuid().is_root() {
+        rustix::mount::unmount(&directory, UnmountFlags::empty()).unwrap();
+    } else {
+        assert!(Command::new("fusermount3").args(["-u", "--"]).arg(&directory).status().unwrap().success());
+    }
+    assert_eq!(daemon.process.wait().code(), Some(0));
+}
+
+#[test]
+fn a_name_that_is_mounted_is_refused() {
+    let _watchdog = within(60);
+    let Some(daemon) = Daemon::start() else { return };
+    let message = refused(&daemon.root);
+    let expected = format!("cannot mount {}: something is mounted there already", daemon.directory().display());
+    assert!(message.contains(&expected), "{message}");
+    daemon.note("a", "the first one still serves");
+}
+
+#[test]
+fn a_root_of_another_user_is_refused() {
+    let _watchdog = within(60);
+    if !geteuid().is_root() {
+        return skip("only root can give directories away");
+    }
+    let root = Directory::new();
+    chown(&root.0, Some(NOBODY), None).unwrap();
+    let message = refused(&root);
+    assert!(
+        message.contains(&format!("belongs to user {NOBODY}; set SCHEME_ROOT to a directory of yours")),
+        "{message}"
+    );
+    assert!(!root.is_mounted());
+}
+
+#[test]
+fn a_root_that_is_no_directory_is_refused() {
+    let _watchdog = within(60);
+    let parent = Directory::new();
+    let root = Directory(parent.0.join("file"));
+    fs::write(&root.0, "").unwrap();
+    let message = refused(&root);
+    assert!(message.contains(&format!("{} is no directory", root.0.display())), "{message}");
+    fs::remove_file(&root.0).unwrap();
+}
+
+/// A command that runs as a user without any rights.
+fn as_nobody() -> Option<Command> {
+    if !geteuid().is_root() {
+        skip("only root can become another user");
+        return None;
+    }
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"]);
+    let mut probe = Command::new("setpriv");
+    probe.args(command.get_args()).args(["test", "-x"]).arg(std::env::current_exe().unwrap());
+    match probe.status() {
+        Ok(status) if status.success() => return Some(command),
+        Ok(_) => skip("other users cannot reach the programs to test"),
+        Err(error) => skip(&format!("setpriv: {error}")),
+    }
+    None
+}
+
+#[test]
+fn a_user_who_may_not_use_fuse_is_told_so() {
+    let _watchdog = within(60);
+    let Some(mut command) = as_nobody() else { return };
+    match fs::metadata("/dev/fuse") {
+        Ok(device) if device.mode() & 0o006 == 0 => {}
+        Ok(_) => return skip("here every user may use FUSE"),
+        Err(error) => return skip(&format!("/dev/fuse: {error}")),
+    }
+    let root = Directory::new();
+    chown(&root.0, Some(NOBODY), None).unwrap();
+    let daemon = daemon_command(&root.0);
+    command.arg(daemon.get_program()).env("SCHEME_ROOT", &root.0).stdin(Stdio::null());
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(message.contains(&format!("cannot mount {}", root.0.join("notes").display())), "{message}");
+    assert!(message.contains("/dev/fuse") && message.contains("Permission denied"), "{message}");
+}
+
+const USER_TESTS: [&str; 8] = [
+    "a_shell_writes_reads_lists_and_removes_notes",
+    "attributes_are_the_daemons",
+    "two_processes_and_the_daemon_share_a_page",
+    "a_killed_daemon_leaves_errors_and_a_new_one_takes_its_place",
+    "sigterm_ends_everything_in_order",
+    "unmounting_from_outside_ends_the_daemon",
+    "a_name_that_is_mounted_is_refused",
+    "a_killed_reader_takes_no_message",
+];
+
+/// A mount namespace in which everybody may open /dev/fuse, and `$@` runs as a user.
+const AS_USER: &str = "mount -t tmpfs -o mode=755 none \"$PLACE\" && mknod -m 666 \"$PLACE/fuse\" c 10 229 && \
+    mount --bind \"$PLACE/fuse\" /dev/fuse && exec setpriv --reuid=65534 --regid=65534 --clear-groups -- \"$@\"";
+
+#[test]
+fn a_user_mounts_through_fusermount() {
+    let _watchdog = within(240);
+    if as_nobody().is_none() {
+        return;
+    }
+    if let Some(reason) = unusable() {
+        return skip(&reason);
+    }
+    let place = Directory::new();
+    let in_namespace = |arguments: &[&std::ffi::OsStr]| {
+        let mut command = Command::new("unshare");
+        command.args(["-m", "--propagation", "private", "sh", "-c", AS_USER, "sh"]).args(arguments);
+        command.env("PLACE", &place.0).output().unwrap()
+    };
+    let probe = in_namespace(&["sh".as_ref(), "-c".as_ref(), ": <> /dev/fuse && fusermount3 --version".as_ref()]);
+    if !probe.status.success() {
+        return skip(String::from_utf8_lossy(&probe.stderr).trim_end());
+    }
+    let this = std::env::current_exe().unwrap();
+    let mut arguments = vec![this.as_os_str(), "--exact".as_ref(), "--nocapture".as_ref()];
+    arguments.extend(USER_TESTS.iter().map(std::ffi::OsStr::new));
+    let output = in_namespace(&arguments);
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{stdout}{stderr}");
+    assert!(stdout.contains(&format!("{} passed", USER_TESTS.len())), "{stdout}");
+    assert!(!stderr.contains("skipped"), "{stderr}");
+}

@@ -1,0 +1,342 @@
+//! The scheme `notes`, which serves named notes and exists to exercise the host: it has nothing in common with eventd.
+//!
+//! | path | what it is |
+//! |---|---|
+//! | any name | a note: created with O_CREAT, read and written with a position |
+//! | `page` | one page of memory that clients map |
+//! | `page-value` | the first word of that page as the daemon sees it, in decimal |
+//! | `who` | process, user and group of who opened it |
+//! | `wait` | messages: a read waits until somebody writes one |
+#![allow(missing_docs, unsafe_code)]
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
+use std::ptr::NonNull;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use event::{EventFlags as QueueFlags, EventQueue};
+use libredox::call::{MmapArgs, mmap, setrens};
+use libredox::flag::{MAP_SHARED, PROT_READ, PROT_WRITE};
+use redox_scheme::scheme::{SchemeSync, register_sync_scheme};
+use redox_scheme::wrappers::ReadinessBased;
+use redox_scheme::{CallerCtx, OpenResult, Response, SignalBehavior, Socket};
+use slab::Slab;
+use syscall::data::Stat;
+use syscall::dirent::{DirEntry, DirentBuf, DirentKind};
+use syscall::error::{
+    EACCES, EBADF, EEXIST, EINVAL, EISDIR, ENOENT, ENOTDIR, EOPNOTSUPP, EPERM, ESPIPE, EWOULDBLOCK, Error, Result,
+};
+use syscall::flag::{AT_REMOVEDIR, EventFlags, MapFlags, MunmapFlags, O_CREAT, O_DIRECTORY, O_EXCL, O_TRUNC};
+use syscall::schemev2::NewFdFlags;
+
+pub(crate) const NAME: &str = "notes";
+const PAGE_SIZE: usize = 4096;
+/// The numbers of the files that are always there come before those of the notes.
+const FIRST_NOTE: u64 = 10;
+const BUILT_IN: [(&str, Place, u64); 4] = [
+    ("page", Place::Page, 2),
+    ("page-value", Place::PageValue, 3),
+    ("wait", Place::Wait, 4),
+    ("who", Place::Who(String::new()), 5),
+];
+
+#[derive(Debug)]
+struct Note {
+    number: u64,
+    mode: u16,
+    text: Vec<u8>,
+}
+
+#[derive(Clone, Debug)]
+enum Place {
+    Root,
+    Note(Rc<RefCell<Note>>),
+    Page,
+    PageValue,
+    Wait,
+    Who(String),
+}
+
+#[derive(Debug)]
+struct Handle {
+    place: Place,
+    watched: EventFlags,
+}
+
+#[derive(Debug)]
+pub(crate) struct Notes {
+    notes: BTreeMap<String, Rc<RefCell<Note>>>,
+    handles: Slab<Handle>,
+    next_number: u64,
+    page: NonNull<AtomicU64>,
+    messages: VecDeque<Vec<u8>>,
+    announcements: Vec<(usize, EventFlags)>,
+}
+
+impl Notes {
+    pub(crate) fn new() -> libredox::error::Result<Self> {
+        let (prot, flags) = (PROT_READ | PROT_WRITE, MAP_SHARED);
+        let args = MmapArgs { addr: std::ptr::null_mut(), length: PAGE_SIZE, prot, flags, fd: usize::MAX, offset: 0 };
+        // SAFETY: a new mapping at an address of the kernel's choice replaces nothing.
+        let page = NonNull::new(unsafe { mmap(args) }?.cast()).ok_or(libredox::error::Error::new(EINVAL))?;
+        Ok(Self {
+            notes: BTreeMap::new(),
+            handles: Slab::new(),
+            next_number: FIRST_NOTE,
+            page,
+            messages: VecDeque::new(),
+            announcements: Vec::new(),
+        })
+    }
+
+    fn page_value(&self) -> u64 {
+        // SAFETY: the page is mapped as long as the process lives, aligned, and shared with clients that use atomic accesses too.
+        unsafe { self.page.as_ref() }.load(Ordering::SeqCst)
+    }
+
+    fn insert(&mut self, place: Place) -> usize {
+        self.handles.insert(Handle { place, watched: EventFlags::empty() })
+    }
+
+    fn place(&self, id: usize) -> Result<Place> {
+        self.handles.get(id).map(|handle| handle.place.clone()).ok_or(Error::new(EBADF))
+    }
+
+    fn find(&self, name: &str) -> Option<Place> {
+        if name.is_empty() {
+            return Some(Place::Root);
+        }
+        let built_in = BUILT_IN.into_iter().find(|(known, ..)| *known == name).map(|(_, place, _)| place);
+        built_in.or_else(|| self.notes.get(name).cloned().map(Place::Note))
+    }
+
+    fn create(&mut self, name: &str, mode: u16) -> Place {
+        let note = Rc::new(RefCell::new(Note { number: self.next_number, mode, text: Vec::new() }));
+        self.next_number += 1;
+        self.notes.insert(name.to_owned(), Rc::clone(&note));
+        Place::Note(note)
+    }
+
+    fn readiness(&self) -> EventFlags {
+        if self.messages.is_empty() {
+            EventFlags::EVENT_WRITE
+        } else {
+            EventFlags::EVENT_READ | EventFlags::EVENT_WRITE
+        }
+    }
+
+    /// Event queues forget what they reported: so everybody who watches hears of it after each change.
+    fn announce(&mut self) {
+        let ready = self.readiness();
+        let watching = self.handles.iter().filter(|(_, handle)| handle.watched.intersects(ready));
+        self.announcements.extend(watching.map(|(id, handle)| (id, handle.watched & ready)));
+    }
+
+    fn receive(&mut self, buf: &mut [u8]) -> Result<usize> {
+        let message = self.messages.pop_front().ok_or(Error::new(EWOULDBLOCK))?;
+        let len = message.len().min(buf.len());
+        buf[..len].copy_from_slice(&message[..len]);
+        self.announce();
+        Ok(len)
+    }
+
+    fn attributes(&self, place: &Place) -> (u16, u64, u64) {
+        match place {
+            Place::Root => (syscall::MODE_DIR | 0o777, 1, 0),
+            Place::Note(note) => {
+                let Note { number, mode, text } = &*note.borrow();
+                (syscall::MODE_FILE | mode, *number, text.len() as u64)
+            }
+            Place::Page => (syscall::MODE_FILE | 0o666, 2, PAGE_SIZE as u64),
+            Place::PageValue => (syscall::MODE_FILE | 0o444, 3, self.page_value().to_string().len() as u64),
+            Place::Wait => (syscall::MODE_CHR | 0o666, 4, 0),
+            Place::Who(text) => (syscall::MODE_FILE | 0o444, 5, text.len() as u64),
+        }
+    }
+}
+
+fn copy_from(text: &[u8], offset: u64, buf: &mut [u8]) -> usize {
+    let rest = usize::try_from(offset).ok().and_then(|offset| text.get(offset..)).unwrap_or_default();
+    let len = rest.len().min(buf.len());
+    buf[..len].copy_from_slice(&rest[..len]);
+    len
+}
+
+impl SchemeSync for Notes {
+    fn scheme_root(&mut self) -> Result<usize> {
+        Ok(self.insert(Place::Root))
+    }
+
+    fn openat(&mut self, fd: usize, path: &str, flags: usize, _: u32, ctx: &CallerCtx) -> Result<OpenResult> {
+        let Place::Root = self.place(fd)? else { return Err(Error::new(EACCES)) };
+        let name = path.trim_matches('/');
+        let place = match self.find(name) {
+            Some(_) if flags & O_EXCL != 0 => return Err(Error::new(EEXIST)),
+            Some(Place::Who(_)) => Place::Who(format!("{} {} {}", ctx.pid, ctx.uid, ctx.gid)),
+            Some(place) => place,
+            None if flags & O_CREAT == 0 || name.contains('/') => return Err(Error::new(ENOENT)),
+            None if flags & O_DIRECTORY != 0 => return Err(Error::new(EPERM)),
+            None => self.create(name, flags as u16 & 0o777),
+        };
+        match &place {
+            Place::Root => {}
+            _ if flags & O_DIRECTORY != 0 => return Err(Error::new(ENOTDIR)),
+            Place::Note(note) if flags & O_TRUNC != 0 => note.borrow_mut().text.clear(),
+            _ => {}
+        }
+        let flags = if let Place::Wait = place { NewFdFlags::empty() } else { NewFdFlags::POSITIONED };
+        Ok(OpenResult::ThisScheme { number: self.insert(place), flags })
+    }
+
+    fn unlinkat(&mut self, fd: usize, path: &str, flags: usize, _: &CallerCtx) -> Result<()> {
+        let Place::Root = self.place(fd)? else { return Err(Error::new(EACCES)) };
+        match self.find(path) {
+            Some(Place::Note(_)) if flags & AT_REMOVEDIR != 0 => Err(Error::new(ENOTDIR)),
+            Some(Place::Note(_)) => self.notes.remove(path).map(drop).ok_or(Error::new(ENOENT)),
+            Some(_) => Err(Error::new(EPERM)),
+            None => Err(Error::new(ENOENT)),
+        }
+    }
+
+    fn dup(&mut self, id: usize, buf: &[u8], _: &CallerCtx) -> Result<OpenResult> {
+        let place = self.place(id)?;
+        if buf != b"again" {
+            return Err(Error::new(EINVAL));
+        }
+        Ok(OpenResult::ThisScheme { number: self.insert(place), flags: NewFdFlags::POSITIONED })
+    }
+
+    fn read(&mut self, id: usize, buf: &mut [u8], offset: u64, _: u32, _: &CallerCtx) -> Result<usize> {
+        match self.place(id)? {
+            Place::Root => Err(Error::new(EISDIR)),
+            Place::Note(note) => Ok(copy_from(&note.borrow().text, offset, buf)),
+            Place::Page => Err(Error::new(EINVAL)),
+            Place::PageValue => Ok(copy_from(self.page_value().to_string().as_bytes(), offset, buf)),
+            Place::Wait => self.receive(buf),
+            Place::Who(text) => Ok(copy_from(text.as_bytes(), offset, buf)),
+        }
+    }
+
+    fn write(&mut self, id: usize, buf: &[u8], offset: u64, _: u32, _: &CallerCtx) -> Result<usize> {
+        match self.place(id)? {
+            Place::Note(note) => {
+                let start = usize::try_from(offset).map_err(|_| Error::new(EINVAL))?;
+                let end = start.checked_add(buf.len()).ok_or(Error::new(EINVAL))?;
+                let text = &mut note.borrow_mut().text;
+                text.resize(text.len().max(end), 0);
+                text[start..end].copy_from_slice(buf);
+            }
+            Place::Wait => {
+                self.messages.push_back(buf.to_vec());
+                self.announce();
+            }
+            Place::Root | Place::Page | Place::PageValue | Place::Who(_) => return Err(Error::new(EINVAL)),
+        }
+        Ok(buf.len())
+    }
+
+    fn fsize(&mut self, id: usize, _: &CallerCtx) -> Result<u64> {
+        match self.place(id)? {
+            Place::Wait => Err(Error::new(ESPIPE)),
+            place => Ok(self.attributes(&place).2),
+        }
+    }
+
+    fn fchmod(&mut self, id: usize, new_mode: u16, _: &CallerCtx) -> Result<()> {
+        let Place::Note(note) = self.place(id)? else { return Err(Error::new(EPERM)) };
+        note.borrow_mut().mode = new_mode & 0o777;
+        Ok(())
+    }
+
+    fn ftruncate(&mut self, id: usize, len: u64, _: &CallerCtx) -> Result<()> {
+        let Place::Note(note) = self.place(id)? else { return Err(Error::new(EINVAL)) };
+        note.borrow_mut().text.resize(usize::try_from(len).map_err(|_| Error::new(EINVAL))?, 0);
+        Ok(())
+    }
+
+    fn fcntl(&mut self, id: usize, _: usize, _: usize, _: &CallerCtx) -> Result<usize> {
+        self.place(id).map(|_| 0)
+    }
+
+    fn fevent(&mut self, id: usize, flags: EventFlags, _: &CallerCtx) -> Result<EventFlags> {
+        let ready = self.readiness();
+        let handle = self.handles.get_mut(id).ok_or(Error::new(EBADF))?;
+        handle.watched = flags;
+        // What is no stream is always ready.
+        Ok(if let Place::Wait = handle.place { flags & ready } else { flags })
+    }
+
+    fn fstat(&mut self, id: usize, stat: &mut Stat, _: &CallerCtx) -> Result<()> {
+        let (st_mode, st_ino, st_size) = self.attributes(&self.place(id)?);
+        *stat = Stat { st_mode, st_ino, st_size, st_nlink: 1, st_blksize: 4096, ..Stat::default() };
+        Ok(())
+    }
+
+    fn getdents<'buf>(
+        &mut self,
+        id: usize,
+        mut buf: DirentBuf<&'buf mut [u8]>,
+        opaque_offset: u64,
+    ) -> Result<DirentBuf<&'buf mut [u8]>> {
+        let Place::Root = self.place(id)? else { return Err(Error::new(ENOTDIR)) };
+        let notes = self.notes.iter().map(|(name, note)| (name.as_str(), note.borrow().number));
+        let names = BUILT_IN.into_iter().map(|(name, _, number)| (name, number)).chain(notes);
+        let start = usize::try_from(opaque_offset).unwrap_or(usize::MAX);
+        for ((name, inode), next_opaque_id) in names.zip(1..).skip(start) {
+            let entry = DirEntry { inode, next_opaque_id, name, kind: DirentKind::Regular };
+            match buf.entry(entry) {
+                Err(error) if next_opaque_id == opaque_offset + 1 => return Err(error),
+                Err(_) => break,
+                Ok(()) => {}
+            }
+        }
+        Ok(buf)
+    }
+
+    fn mmap_prep(&mut self, id: usize, offset: u64, size: usize, flags: MapFlags, _: &CallerCtx) -> Result<usize> {
+        match self.place(id)? {
+            Place::Page if offset == 0 && size == PAGE_SIZE && flags.contains(MapFlags::MAP_SHARED) => {
+                Ok(self.page.as_ptr().expose_provenance())
+            }
+            Place::Page => Err(Error::new(EINVAL)),
+            _ => Err(Error::new(EOPNOTSUPP)),
+        }
+    }
+
+    fn munmap(&mut self, id: usize, _: u64, _: usize, _: MunmapFlags, _: &CallerCtx) -> Result<()> {
+        self.place(id).map(drop)
+    }
+
+    fn on_close(&mut self, id: usize) {
+        self.handles.try_remove(id);
+    }
+}
+
+/// Serves `notes` until there are no more requests; calls `ready` when clients can come.
+pub(crate) fn serve(ready: impl FnOnce()) -> libredox::error::Result<()> {
+    let socket = Socket::nonblock()?;
+    let mut notes = Notes::new()?;
+    register_sync_scheme(&socket, NAME, &mut notes)?;
+    let queue = EventQueue::<usize>::new()?;
+    queue.subscribe(socket.inner().raw(), 0, QueueFlags::READ)?;
+    setrens(0, 0)?;
+    ready();
+    let notes = RefCell::new(notes);
+    let mut requests = ReadinessBased::new(&socket, 16);
+    loop {
+        match queue.next_event() {
+            Err(error) if error.is_interrupt() => continue,
+            event => event?,
+        };
+        if !requests.read_requests()? {
+            return Ok(());
+        }
+        requests.process_requests(|| notes.borrow_mut());
+        requests.poll_all_requests(|| notes.borrow_mut())?;
+        requests.write_responses()?;
+        for (id, flags) in notes.borrow_mut().announcements.drain(..) {
+            socket.write_response(Response::post_fevent(id, flags.bits()), SignalBehavior::Restart)?;
+        }
+    }
+}
