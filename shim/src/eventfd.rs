@@ -25,6 +25,23 @@ const REDOX_NONBLOCK: i32 = 0x0004_0000;
 /// # References
 /// eventfd(2), semantics 1-6.
 pub fn eventfd(initval: u32, flags: i32) -> Result<i32, Errno> {
+    let open_flags = open_flags(flags)?;
+    let path = CounterPath::new(initval, flags & EFD_SEMAPHORE != 0);
+    c_descriptor(sys::open(path.absolute(), open_flags)?)
+}
+
+/// [`eventfd()`], from a descriptor of the root of the scheme (`/scheme/eventd`) that the C library keeps: this saves looking the scheme up, which costs more than
+/// the rest of the call.
+///
+/// # Errors
+/// As [`eventfd()`]; ENODEV or EBADF if the descriptor does not lead to a running eventd any more.
+pub fn eventfd_at(root: usize, initval: u32, flags: i32) -> Result<i32, Errno> {
+    let open_flags = open_flags(flags)?;
+    let path = CounterPath::new(initval, flags & EFD_SEMAPHORE != 0);
+    c_descriptor(sys::open_at(root, path.relative(), open_flags)?)
+}
+
+fn open_flags(flags: i32) -> Result<u32, Errno> {
     const CLOEXEC: i32 = EFD_CLOEXEC | REDOX_CLOEXEC;
     const NONBLOCK: i32 = EFD_NONBLOCK | REDOX_NONBLOCK;
     if flags & !(EFD_SEMAPHORE | CLOEXEC | NONBLOCK) != 0 {
@@ -37,8 +54,10 @@ pub fn eventfd(initval: u32, flags: i32) -> Result<i32, Errno> {
     if flags & NONBLOCK != 0 {
         open_flags |= flag::O_NONBLOCK;
     }
-    let path = CounterPath::new(initval, flags & EFD_SEMAPHORE != 0);
-    let fd = sys::open(path.as_bytes(), open_flags)?;
+    Ok(open_flags)
+}
+
+fn c_descriptor(fd: usize) -> Result<i32, Errno> {
     i32::try_from(fd).map_err(|_| Errno::EMFILE)
 }
 

@@ -12,4 +12,4 @@ mod path;
 mod sys;
 
 pub use errno::Errno;
-pub use eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EFD_SEMAPHORE, eventfd, eventfd_read, eventfd_write};
+pub use eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EFD_SEMAPHORE, eventfd, eventfd_at, eventfd_read, eventfd_write};

@@ -1,5 +1,6 @@
 //! Paths of the scheme, built on the stack.
 
+const ROOT: &[u8] = b"/scheme/eventd/";
 const PREFIX: &[u8] = b"/scheme/eventd/eventfd/";
 /// 4294967295 has ten digits.
 const MAX_DIGITS: usize = 10;
@@ -33,8 +34,14 @@ impl CounterPath {
         self.len += 1;
     }
 
-    pub(crate) fn as_bytes(&self) -> &[u8] {
+    /// The whole path.
+    pub(crate) fn absolute(&self) -> &[u8] {
         &self.bytes[..self.len]
+    }
+
+    /// The path below the root of the scheme.
+    pub(crate) fn relative(&self) -> &[u8] {
+        &self.bytes[ROOT.len()..self.len]
     }
 }
 
@@ -45,9 +52,10 @@ mod tests {
     #[test]
     fn numbers_have_no_leading_zeros() {
         let path = |initval, semaphore| CounterPath::new(initval, semaphore);
-        assert_eq!(path(0, false).as_bytes(), b"/scheme/eventd/eventfd/0/0");
-        assert_eq!(path(7, true).as_bytes(), b"/scheme/eventd/eventfd/7/1");
-        assert_eq!(path(1_000_000, false).as_bytes(), b"/scheme/eventd/eventfd/1000000/0");
-        assert_eq!(path(u32::MAX, true).as_bytes(), b"/scheme/eventd/eventfd/4294967295/1");
+        assert_eq!(path(0, false).absolute(), b"/scheme/eventd/eventfd/0/0");
+        assert_eq!(path(7, true).absolute(), b"/scheme/eventd/eventfd/7/1");
+        assert_eq!(path(1_000_000, false).absolute(), b"/scheme/eventd/eventfd/1000000/0");
+        assert_eq!(path(u32::MAX, true).absolute(), b"/scheme/eventd/eventfd/4294967295/1");
+        assert_eq!(path(10, false).relative(), b"eventfd/10/0");
     }
 }

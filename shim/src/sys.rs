@@ -6,6 +6,7 @@ use crate::Errno;
 // A thread that is cancelled in read or write is unwound through these.
 unsafe extern "C-unwind" {
     fn redox_open_v1(path: *const u8, path_len: usize, flags: u32, mode: u16) -> usize;
+    fn redox_openat_v1(fd: usize, path: *const u8, path_len: usize, flags: u32, fcntl_flags: u32) -> usize;
     fn redox_read_v1(fd: usize, base: *mut u8, len: usize) -> usize;
     fn redox_write_v1(fd: usize, base: *const u8, len: usize) -> usize;
 }
@@ -38,6 +39,11 @@ fn demux(result: usize) -> Result<usize, Errno> {
 pub(crate) fn open(path: &[u8], flags: u32) -> Result<usize, Errno> {
     // SAFETY: the pointer and the length are those of a slice.
     demux(unsafe { redox_open_v1(path.as_ptr(), path.len(), flags, 0) })
+}
+
+pub(crate) fn open_at(directory: usize, path: &[u8], flags: u32) -> Result<usize, Errno> {
+    // SAFETY: the pointer and the length are those of a slice.
+    demux(unsafe { redox_openat_v1(directory, path.as_ptr(), path.len(), flags, flags & flag::O_NONBLOCK) })
 }
 
 /// # Safety
