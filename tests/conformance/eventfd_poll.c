@@ -498,23 +498,23 @@ static void check_no_lost_wakeup(void)
 int main(void)
 {
 	start_checks();
-	check_poll_levels();
-	check_poll_semaphore();
-	check_poll_single_requests();
-	check_poll_several();
-	check_other_bits();
-	check_select();
-	check_epoll_level();
-	check_edge_on_write();
-	check_edge_without_reads();
-	check_no_edge_on_failure();
-	check_edge_on_read();
-	check_edge_on_semaphore_read();
-	check_edge_bits();
-	check_modify();
-	check_oneshot();
-	check_two_epolls();
-	check_nested_epoll();
-	check_no_lost_wakeup();
+	GROUP(check_poll_levels());
+	GROUP(check_poll_semaphore());
+	GROUP(check_poll_single_requests());
+	GROUP(check_poll_several());
+	GROUP(check_other_bits());
+	GROUP(check_select());
+	GROUP(check_epoll_level());
+	GROUP(check_edge_on_write());
+	GROUP(check_edge_without_reads());
+	GROUP(check_no_edge_on_failure());
+	GROUP(check_edge_on_read());
+	GROUP(check_edge_on_semaphore_read());
+	GROUP(check_edge_bits());
+	GROUP(check_modify());
+	GROUP(check_oneshot());
+	GROUP(check_two_epolls());
+	GROUP(check_nested_epoll());
+	GROUP(check_no_lost_wakeup());
 	return 0;
 }

@@ -276,20 +276,20 @@ static void check_eventfd_read_on_bad_descriptor(void)
 int main(void)
 {
 	start_checks();
-	check_short_buffer();
-	check_long_buffer();
-	check_long_buffer_unmapped_tail();
-	check_unaligned_buffer();
-	check_whole_count();
-	check_semaphore_mode();
-	check_semaphore_long_buffer();
-	check_byte_order();
-	check_empty_nonblocking();
-	check_readv_split();
-	check_readv_sizes();
-	check_bad_buffer();
-	check_eventfd_read();
-	check_eventfd_read_on_pipe();
-	check_eventfd_read_on_bad_descriptor();
+	GROUP(check_short_buffer());
+	GROUP(check_long_buffer());
+	GROUP(check_long_buffer_unmapped_tail());
+	GROUP(check_unaligned_buffer());
+	GROUP(check_whole_count());
+	GROUP(check_semaphore_mode());
+	GROUP(check_semaphore_long_buffer());
+	GROUP(check_byte_order());
+	GROUP(check_empty_nonblocking());
+	GROUP(check_readv_split());
+	GROUP(check_readv_sizes());
+	GROUP(check_bad_buffer());
+	GROUP(check_eventfd_read());
+	GROUP(check_eventfd_read_on_pipe());
+	GROUP(check_eventfd_read_on_bad_descriptor());
 	return 0;
 }

@@ -40,31 +40,6 @@ static void make_key(char key[64], int number, const char *name, const char *par
 	snprintf(key, 64, "%d.%s-%s", number, name, part);
 }
 
-/* ---- time limit: a process beside, so that SIGALRM is free for the checks ---- */
-
-static pid_t watchdog;
-
-static void start_watchdog(void)
-{
-	pid_t parent = getpid();
-
-	watchdog = fork_child();
-	if (watchdog != 0)
-		return;
-	alarm(0);
-	for (int i = 0; i < TIME_LIMIT_SECONDS && getppid() == parent; i++)
-		sleep(1);
-	if (getppid() == parent)
-		kill(parent, SIGKILL);
-	_exit(0);
-}
-
-static void stop_watchdog(void)
-{
-	kill(watchdog, SIGKILL);
-	waitpid(watchdog, NULL, 0);
-}
-
 /* ---- the interruptible operations ---- */
 
 static struct io eventfd_read_body(struct task *task)
@@ -462,41 +437,39 @@ static void check_write_from_handler(void)
 int main(void)
 {
 	start_output();
-	start_watchdog();
 
 	handle(SIGUSR1, count_signal, 0);
-	check_interrupted_reader("read", read_body, 0);
-	check_interrupted_reader("semaphore-read", read_body, EFD_SEMAPHORE);
-	check_interrupted_reader("eventfd-read", eventfd_read_body, 0);
-	check_interrupted_reader("poll", poll_body, 0);
-	check_interrupted_reader("select", select_body, 0);
-	check_interrupted_reader("epoll", epoll_body, 0);
-	check_interrupted_writer("write", write_body);
-	check_interrupted_writer("eventfd-write", eventfd_write_body);
-	check_interrupted_by_timer();
-	check_other_reader_stays();
-	check_interrupted_many_times();
-	check_unhandled_signals();
+	GROUP(check_interrupted_reader("read", read_body, 0));
+	GROUP(check_interrupted_reader("semaphore-read", read_body, EFD_SEMAPHORE));
+	GROUP(check_interrupted_reader("eventfd-read", eventfd_read_body, 0));
+	GROUP(check_interrupted_reader("poll", poll_body, 0));
+	GROUP(check_interrupted_reader("select", select_body, 0));
+	GROUP(check_interrupted_reader("epoll", epoll_body, 0));
+	GROUP(check_interrupted_writer("write", write_body));
+	GROUP(check_interrupted_writer("eventfd-write", eventfd_write_body));
+	GROUP(check_interrupted_by_timer());
+	GROUP(check_other_reader_stays());
+	GROUP(check_interrupted_many_times());
+	GROUP(check_unhandled_signals());
 
 	handle(SIGUSR1, count_signal, SA_RESTART);
-	check_restarted_reader("read", read_body);
-	check_restarted_reader("eventfd-read", eventfd_read_body);
-	check_restarted_writer("write", write_body);
-	check_restarted_writer("eventfd-write", eventfd_write_body);
-	check_never_restarted("poll", poll_body);
-	check_never_restarted("select", select_body);
-	check_never_restarted("epoll", epoll_body);
+	GROUP(check_restarted_reader("read", read_body));
+	GROUP(check_restarted_reader("eventfd-read", eventfd_read_body));
+	GROUP(check_restarted_writer("write", write_body));
+	GROUP(check_restarted_writer("eventfd-write", eventfd_write_body));
+	GROUP(check_never_restarted("poll", poll_body));
+	GROUP(check_never_restarted("select", select_body));
+	GROUP(check_never_restarted("epoll", epoll_body));
 
-	check_killed_reader();
-	check_killed_reader_beside_another();
-	check_killed_writer();
-	check_killed_poller();
-	check_stopped_reader();
-	check_write_from_handler();
-	check_cancelled_reader();
-	check_cancelled_writer();
-	check_cancelled_eventfd_calls();
+	GROUP(check_killed_reader());
+	GROUP(check_killed_reader_beside_another());
+	GROUP(check_killed_writer());
+	GROUP(check_killed_poller());
+	GROUP(check_stopped_reader());
+	GROUP(check_write_from_handler());
+	GROUP(check_cancelled_reader());
+	GROUP(check_cancelled_writer());
+	GROUP(check_cancelled_eventfd_calls());
 
-	stop_watchdog();
 	return 0;
 }

@@ -193,17 +193,17 @@ static void check_eventfd_write_on_pipe(void)
 int main(void)
 {
 	start_checks();
-	check_length();
-	check_length_at_maximum();
-	check_writev_whole_segments();
-	check_writev_split();
-	check_writev_partly_full();
-	check_all_ones();
-	check_zero();
-	check_maximum();
-	check_no_room();
-	check_bad_buffer();
-	check_eventfd_write();
-	check_eventfd_write_on_pipe();
+	GROUP(check_length());
+	GROUP(check_length_at_maximum());
+	GROUP(check_writev_whole_segments());
+	GROUP(check_writev_split());
+	GROUP(check_writev_partly_full());
+	GROUP(check_all_ones());
+	GROUP(check_zero());
+	GROUP(check_maximum());
+	GROUP(check_no_room());
+	GROUP(check_bad_buffer());
+	GROUP(check_eventfd_write());
+	GROUP(check_eventfd_write_on_pipe());
 	return 0;
 }
