@@ -2,11 +2,13 @@
 # make test   everything that can be tested on this machine
 # make bench  native eventfd and ours, measured side by side
 # make check  formatting and lints, as CI wants them
+# make check-redox  type-checks eventd and the shim for Redox
+# make test-redox   boots Redox with eventd in QEMU; docs/redox.md says what it needs
 
 SCHEME_ROOT ?= /tmp/scheme
 export SCHEME_ROOT
 
-.PHONY: run build test bench check clean
+.PHONY: run build test bench check check-redox test-redox clean
 
 run: build
 	@echo
@@ -34,6 +36,12 @@ bench: build
 check:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
+
+check-redox:
+	@tests/redox/check.sh
+
+test-redox:
+	@tests/redox/run.sh
 
 clean:
 	cargo clean

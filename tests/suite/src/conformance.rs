@@ -32,9 +32,16 @@ impl Exceptions {
     }
 }
 
-/// The lines of a program's output, by the key before the colon.
+/// The checks in a program's output: what follows the colon, by the key before it, which starts with the number of a semantics rule.
 fn by_key(output: &str) -> BTreeMap<&str, &str> {
-    output.lines().filter_map(|line| line.split_once(": ")).collect()
+    let checks = output.lines().filter_map(|line| line.split_once(": "));
+    checks.filter(|(key, _)| key.starts_with(|first: char| first.is_ascii_digit()) && !key.contains(' ')).collect()
+}
+
+/// How many checks a program's output has.
+#[must_use]
+pub fn count_checks(output: &str) -> usize {
+    by_key(output).len()
 }
 
 /// Every way in which two outputs differ without being listed, and every listed difference that is none; empty if all is well.

@@ -5,7 +5,7 @@ mod conformance;
 mod daemon;
 mod program;
 
-pub use conformance::{Exceptions, compare};
+pub use conformance::{Exceptions, compare, count_checks};
 pub use daemon::{Daemon, await_that};
 pub use program::{Finished, Running, compile, run};
 

@@ -1,0 +1,80 @@
+/*
+ * Runs the commands in /usr/lib/commands, one a line, says where the output of each begins and how it ended, and stops the machine.
+ * A line is split at blanks; nothing is quoted.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define PROGRAM_SECONDS 240
+
+static pid_t child;
+
+static void end_child(int signal)
+{
+    (void)signal;
+    kill(child, SIGKILL);
+}
+
+static void run(char *line)
+{
+    char *arguments[16];
+    int count = 0, status;
+    for (char *word = strtok(line, " \t"); word && count < 15; word = strtok(NULL, " \t"))
+        arguments[count++] = word;
+    arguments[count] = NULL;
+    printf("@begin %s\n", arguments[0]);
+    fflush(stdout);
+    child = fork();
+    if (child < 0) {
+        printf("@end %s: cannot fork: %s\n", arguments[0], strerror(errno));
+        return;
+    }
+    if (child == 0) {
+        char path[1024];
+        snprintf(path, sizeof path, "/scheme/initfs/bin/%s", arguments[0]);
+        execv(path, arguments);
+        printf("cannot execute %s: %s\n", path, strerror(errno));
+        fflush(stdout);
+        _exit(127);
+    }
+    alarm(PROGRAM_SECONDS);
+    while (waitpid(child, &status, 0) != child) {
+        if (errno != EINTR) {
+            printf("@end %s: cannot wait: %s\n", arguments[0], strerror(errno));
+            return;
+        }
+    }
+    alarm(0);
+    if (WIFEXITED(status))
+        printf("@end %s: exit status %d\n", arguments[0], WEXITSTATUS(status));
+    else
+        printf("@end %s: signal %d\n", arguments[0], WTERMSIG(status));
+    fflush(stdout);
+}
+
+int main(void)
+{
+    char line[1024];
+    FILE *commands = fopen("/usr/lib/commands", "r");
+    signal(SIGALRM, end_child);
+    setenv("PATH", "/usr/bin:/scheme/initfs/bin", 0);
+    if (!commands)
+        printf("runner: cannot open /usr/lib/commands: %s\n", strerror(errno));
+    while (commands && fgets(line, sizeof line, commands)) {
+        line[strcspn(line, "\n")] = 0;
+        if (*line)
+            run(line);
+    }
+    puts("@done");
+    fflush(stdout);
+    int stop = open("/scheme/sys/kstop", O_WRONLY);
+    if (stop < 0 || write(stop, "shutdown", 8) != 8)
+        printf("runner: cannot stop the machine: %s\n", strerror(errno));
+    return 0;
+}
