@@ -145,46 +145,44 @@ static inline void start_checks(void)
 	alarm(TIME_LIMIT_SECONDS);
 }
 
-static volatile sig_atomic_t running_group;
-
-/* For a group that its own alarm did not end. In the handler, since not every system lets a signal end waitpid. */
-static inline void end_late_group(int signal)
-{
-	(void)signal;
-	kill(-running_group, SIGKILL);
-	kill(running_group, SIGKILL);
-}
-
 static inline pid_t begin_group(void)
 {
 	pid_t group;
 
-	alarm(0);
 	fflush(stdout);
 	group = fork();
-	if (group == 0) {
+	if (group == 0)
 		setpgid(0, 0);
-		alarm(TIME_LIMIT_SECONDS);
-	} else if (group > 0) {
+	else if (group > 0)
 		setpgid(group, group);
-	}
 	return group;
+}
+
+/* Ends a group whose time is up. A process of its own, since not every system can take an alarm back. */
+static inline pid_t watch_group(pid_t group)
+{
+	pid_t watcher = fork();
+
+	if (watcher != 0)
+		return watcher;
+	for (int seconds = 0; seconds < TIME_LIMIT_SECONDS; seconds++)
+		sleep(1);
+	kill(-group, SIGKILL);
+	kill(group, SIGKILL);
+	_exit(0);
 }
 
 /* Waits for a group and ends all that is left of it. */
 static inline void end_group(pid_t group)
 {
-	struct sigaction action = { 0 }, before;
+	pid_t watcher = watch_group(group);
 
-	running_group = group;
-	action.sa_handler = end_late_group;
-	sigaction(SIGALRM, &action, &before);
-	alarm(TIME_LIMIT_SECONDS + 5);
 	while (waitpid(group, NULL, 0) != group && errno == EINTR)
 		continue;
-	alarm(0);
 	kill(-group, SIGKILL);
-	sigaction(SIGALRM, &before, NULL);
+	kill(watcher, SIGKILL);
+	while (waitpid(watcher, NULL, 0) != watcher && errno == EINTR)
+		continue;
 }
 
 /*

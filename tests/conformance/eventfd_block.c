@@ -558,7 +558,7 @@ static void check_poll_timeout(void)
 
 int main(void)
 {
-	start_checks();
+	start_output();
 	GROUP(check_read_blocks("thread", start_thread));
 	GROUP(check_read_blocks("process", start_process));
 	GROUP(check_eventfd_read_blocks());

@@ -305,7 +305,7 @@ static void check_repeated_creation(void)
 
 int main(void)
 {
-	start_checks();
+	start_output();
 	GROUP(check_initial_values());
 	GROUP(check_lowest_descriptor());
 	GROUP(check_constants());

@@ -497,7 +497,7 @@ static void check_no_lost_wakeup(void)
 
 int main(void)
 {
-	start_checks();
+	start_output();
 	GROUP(check_poll_levels());
 	GROUP(check_poll_semaphore());
 	GROUP(check_poll_single_requests());

@@ -275,7 +275,7 @@ static void check_eventfd_read_on_bad_descriptor(void)
 
 int main(void)
 {
-	start_checks();
+	start_output();
 	GROUP(check_short_buffer());
 	GROUP(check_long_buffer());
 	GROUP(check_long_buffer_unmapped_tail());

@@ -456,7 +456,7 @@ static void check_exec(void)
 
 int main(int argc, char **argv)
 {
-	start_checks();
+	start_output();
 	if (argc == 4)
 		return run_exec_mode(argv);
 	program = argv[0];

@@ -192,7 +192,7 @@ static void check_eventfd_write_on_pipe(void)
 
 int main(void)
 {
-	start_checks();
+	start_output();
 	GROUP(check_length());
 	GROUP(check_length_at_maximum());
 	GROUP(check_writev_whole_segments());
