@@ -6,6 +6,7 @@
 
 use std::cell::RefCell;
 use std::ffi::{CStr, c_char, c_int, c_long, c_uint, c_void};
+use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -14,7 +15,7 @@ use libredox::data::{SigSet, TimeSpec};
 use rustix::event::Timespec;
 use syscall::data::NewFdParams;
 use syscall::error::{EBADF, EINVAL, EIO, ENAMETOOLONG, ENODEV, ENOSYS, EOPNOTSUPP, EPERM, Error, Result};
-use syscall::flag::{F_GETFD, F_SETFD, F_SETFL, O_NONBLOCK};
+use syscall::flag::{CallFlags, F_GETFD, F_SETFD, F_SETFL, O_NONBLOCK, SchemeSocketCall};
 use syscall::schemev2::{Cqe, Sqe};
 
 use crate::descriptors::{self, Socket, Special};
@@ -154,7 +155,7 @@ fn dup(fd: usize, argument: &[u8]) -> Result<usize> {
         Some(Special::Socket(socket)) if argument.len() == size_of::<NewFdParams>() => {
             // SAFETY: the length has been checked, and every pattern of bits is a valid NewFdParams.
             let params = unsafe { argument.as_ptr().cast::<NewFdParams>().read_unaligned() };
-            descriptors::insert(Special::OfScheme(socket, params.number))
+            descriptors::insert(Special::OfScheme(Arc::clone(&socket.scheme), params.number))
         }
         Some(special) if argument.is_empty() => descriptors::insert(special),
         None if argument.is_empty() => {
@@ -188,13 +189,16 @@ unsafe extern "C" fn redox_dup2_v1(old: usize, new: usize, _argument: *const u8,
 unsafe fn read(fd: usize, base: *mut u8, len: usize) -> Result<usize> {
     match descriptors::get(fd) {
         Some(Special::Socket(socket)) => {
-            let mut messages = vec![Sqe::default(); len / size_of::<Sqe>()];
-            let count = socket.scheme.read(&mut messages, socket.nonblock.load(Ordering::Relaxed))?;
-            // SAFETY: `count` messages fit into the caller's buffer, which need not be aligned.
-            unsafe {
-                std::ptr::copy_nonoverlapping(messages.as_ptr().cast::<u8>(), base, count * size_of::<Sqe>());
-            }
-            Ok(count * size_of::<Sqe>())
+            let mut next = base.cast::<Sqe>();
+            let deliver = |message| {
+                // SAFETY: the scheme delivers no more messages than fit into the caller's buffer, which need not be aligned.
+                unsafe {
+                    next.write_unaligned(message);
+                    next = next.add(1);
+                }
+            };
+            let nonblock = socket.nonblock.load(Ordering::Relaxed);
+            Ok(socket.scheme.read(len / size_of::<Sqe>(), nonblock, deliver)? * size_of::<Sqe>())
         }
         Some(_) => Err(Error::new(EBADF)),
         // SAFETY: the caller's promise.
@@ -215,9 +219,8 @@ unsafe fn write(fd: usize, base: *const u8, len: usize) -> Result<usize> {
         Some(Special::Socket(socket)) => {
             let messages = (0..len / size_of::<Cqe>())
                 // SAFETY: the index stays inside the caller's buffer, and every pattern of bits is a valid Cqe.
-                .map(|index| unsafe { base.cast::<Cqe>().add(index).read_unaligned() })
-                .collect::<Vec<_>>();
-            Ok(socket.scheme.write(&messages)? * size_of::<Cqe>())
+                .map(|index| unsafe { base.cast::<Cqe>().add(index).read_unaligned() });
+            Ok(socket.scheme.write(messages, duplicate)? * size_of::<Cqe>())
         }
         Some(_) => Err(Error::new(EBADF)),
         // SAFETY: the caller's promise.
@@ -262,7 +265,7 @@ extern "C" fn redox_fcntl_v0(fd: usize, command: usize, argument: usize) -> RawR
 
 #[unsafe(no_mangle)]
 extern "C" fn redox_get_ns_v0() -> RawResult {
-    mux(descriptors::insert(Special::Namespace))
+    mux(descriptors::namespace())
 }
 
 #[unsafe(no_mangle)]
@@ -278,16 +281,14 @@ unsafe extern "C" fn redox_register_scheme_to_ns_v0(
         if name.is_empty() || name.contains('/') || matches!(name, "." | "..") {
             return Err(Error::new(EINVAL));
         }
-        let (Some(Special::Namespace), Some(Special::OfScheme(socket, root))) =
+        let (Some(Special::Namespace), Some(Special::OfScheme(scheme, root))) =
             (descriptors::get(namespace), descriptors::get(capability))
         else {
             return Err(Error::new(EBADF));
         };
-        register_scheme(&socket.scheme, name, root)?;
-        // The namespace manager takes the descriptor over.
+        // It is sent to the namespace manager, which closes what it does not keep: a refusal does not give it back.
         descriptors::remove(capability);
-        descriptors::remove(namespace);
-        Ok(0)
+        register_scheme(&scheme, name, root).map(|()| 0)
     };
     mux(register())
 }
@@ -365,7 +366,7 @@ unsafe extern "C" fn redox_mmap_v1(
 ) -> RawResult {
     let map = || {
         if fd == NO_DESCRIPTOR {
-            return memory::map(len).map_err(from_rustix);
+            return memory::map(len, prot).map_err(from_rustix);
         }
         let offset = libc::off_t::try_from(offset).map_err(|_| Error::new(EINVAL))?;
         let (prot, flags) = (prot.cast_signed(), flags.cast_signed());
@@ -408,22 +409,101 @@ unsafe extern "C" fn redox_strerror_v1(buffer: *mut u8, len: *mut usize, error: 
     }
 }
 
-/// `call` on a scheme's socket passes descriptors and, in newer kernels, reads and writes at once; of today's kernel neither works here: the one needs
-/// descriptors of other schemes, the other answers EOPNOTSUPP.
+/// A duplicate of one of the daemon's descriptors, on its way to a client.
+///
+/// # Errors
+/// EBADF if the number is not open, EOPNOTSUPP if it is one of the host's own, which mean nothing outside of this crate.
+fn duplicate(number: impl TryInto<c_int>) -> Result<OwnedFd> {
+    let fd = number.try_into().map_err(|_| Error::new(EBADF))?;
+    if usize::try_from(fd).is_ok_and(|number| descriptors::get(number).is_some()) {
+        return Err(Error::new(EOPNOTSUPP));
+    }
+    // SAFETY: this command takes any number.
+    let copy = unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 0) };
+    checked(copy)?;
+    // SAFETY: the descriptor is new, so nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
+}
+
+/// Takes the descriptors with these numbers from the daemon: all, or none if one is bad. With `keep` the daemon has them as well.
+fn take_descriptors(numbers: &[usize], keep: bool) -> Result<Vec<OwnedFd>> {
+    let taken = numbers.iter().map(|number| duplicate(*number)).collect::<Result<Vec<_>>>()?;
+    if numbers.iter().enumerate().any(|(index, number)| numbers[..index].contains(number)) {
+        return Err(Error::new(EBADF));
+    }
+    for number in numbers.iter().filter(|_| !keep) {
+        redox_close_v1(*number);
+    }
+    Ok(taken)
+}
+
+/// What a call on a scheme's socket asks for, and the request that it is about.
+fn socket_call(metadata: &[u64]) -> Result<(SchemeSocketCall, u64)> {
+    let (verb, request) = match metadata {
+        [verb, request] => (*verb, *request),
+        _ => return Err(Error::new(EINVAL)),
+    };
+    let verb = usize::try_from(verb).ok().and_then(SchemeSocketCall::try_from_raw);
+    Ok((verb.ok_or(Error::new(EINVAL))?, request))
+}
+
+/// `call` on a scheme's socket passes descriptors. Newer kernels also write and read messages at once in it; today's answers EOPNOTSUPP to that, and has not
+/// looked at the message, which redox-scheme has given away by then.
+///
+/// # Safety
+/// `payload` must point to as many readable and writable bytes as said, unless that is 0.
+unsafe fn call_socket(
+    socket: &Socket,
+    payload: *mut u8,
+    payload_len: usize,
+    flags: CallFlags,
+    metadata: &[u64],
+) -> Result<usize> {
+    if !flags.contains(CallFlags::FD) || !flags.intersects(CallFlags::READ | CallFlags::WRITE) {
+        return Err(Error::new(EOPNOTSUPP));
+    }
+    let slots = payload.cast::<usize>();
+    let count = payload_len / size_of::<usize>();
+    if flags.contains(CallFlags::WRITE) {
+        // SAFETY: the index stays inside the caller's buffer, which need not be aligned.
+        let numbers = (0..count).map(|index| unsafe { slots.add(index).read_unaligned() }).collect::<Vec<_>>();
+        // The kernel takes them before it looks at what they are for.
+        let taken = take_descriptors(&numbers, flags.contains(CallFlags::FD_CLONE))?;
+        let (SchemeSocketCall::MoveFd, request) = socket_call(metadata)? else { return Err(Error::new(EINVAL)) };
+        socket.scheme.with_protocol(|protocol| protocol.leave(request, taken))?;
+        return Ok(count);
+    }
+    let (SchemeSocketCall::ObtainFd, request) = socket_call(metadata)? else { return Err(Error::new(EINVAL)) };
+    let obtained = socket.scheme.with_protocol(|protocol| protocol.obtain(request, payload_len))?;
+    for (index, descriptor) in obtained.into_iter().enumerate() {
+        let number = usize::try_from(descriptor.into_raw_fd()).unwrap_or(NO_DESCRIPTOR);
+        // SAFETY: there are exactly as many descriptors as the caller's buffer has room for.
+        unsafe { slots.add(index).write_unaligned(number) };
+    }
+    Ok(count)
+}
+
 #[unsafe(no_mangle)]
 unsafe extern "C" fn redox_sys_call_v0(
     fd: usize,
-    _payload: *mut u8,
-    _payload_len: usize,
-    _flags: usize,
-    _metadata: *const u64,
-    _metadata_len: usize,
+    payload: *mut u8,
+    payload_len: usize,
+    flags: usize,
+    metadata: *const u64,
+    metadata_len: usize,
 ) -> RawResult {
-    mux(Err(Error::new(match descriptors::get(fd) {
-        Some(Special::Socket(_)) => EOPNOTSUPP,
-        Some(_) => EBADF,
-        None => EPERM,
-    })))
+    let Some(Special::Socket(socket)) = descriptors::get(fd) else {
+        // Linux has no such call for anything else.
+        return mux(Err(Error::new(if descriptors::get(fd).is_some() { EBADF } else { EPERM })));
+    };
+    let metadata = match metadata_len {
+        0 => &[],
+        // The kernel looks at three words.
+        // SAFETY: libredox passes a slice.
+        len => unsafe { std::slice::from_raw_parts(metadata, len.min(3)) },
+    };
+    // SAFETY: libredox passes a slice, which is writable if it is to be written to.
+    mux(unsafe { call_socket(&socket, payload, payload_len, CallFlags::from_bits_retain(flags), metadata) })
 }
 
 #[unsafe(no_mangle)]

@@ -1,6 +1,7 @@
 //! Clients within this process, for tests that choose who calls and what happens when.
 
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -53,6 +54,8 @@ pub struct Pending {
     tag: Option<u32>,
     /// What the request was made through stays open until it is done.
     description: Option<Arc<Description>>,
+    /// Whether its result is a number of bytes, by which the position advances.
+    moves: bool,
 }
 
 /// What a request came to.
@@ -77,19 +80,38 @@ impl Outcome {
     pub fn bytes(&self) -> Result<Vec<u8>> {
         self.answer.bytes().map(<[u8]>::to_vec)
     }
+
+    /// The descriptors that it passed: those of [`Client::start_receive`], or the one that it opened elsewhere in answer to an open or a dup.
+    ///
+    /// # Errors
+    /// The errno that it answered.
+    pub fn into_descriptors(self) -> Result<Vec<OwnedFd>> {
+        self.answer.result.map(|_| self.answer.descriptors)
+    }
 }
 
 impl Pending {
-    /// The outcome, if it is there. It is handed out once.
+    /// The outcome, if it is there. It is handed out once, and that is when the position of a description advances.
     #[must_use]
     pub fn poll(&self) -> Option<Outcome> {
-        self.slot.take().map(|answer| Outcome { answer })
+        self.slot.take().map(|answer| self.returned(answer))
     }
 
     /// Waits for the outcome.
     #[must_use]
     pub fn wait(self) -> Outcome {
-        Outcome { answer: self.slot.wait() }
+        let answer = self.slot.wait();
+        self.returned(answer)
+    }
+
+    /// What the kernel does when the caller goes on.
+    fn returned(&self, answer: Answer) -> Outcome {
+        if let (true, Some(description), Ok(len)) = (self.moves, &self.description, answer.result)
+            && let Some(offset) = &description.offset
+        {
+            offset.store(offset.load(Ordering::Relaxed).saturating_add(len), Ordering::Relaxed);
+        }
+        Outcome { answer }
     }
 
     /// A signal interrupts the caller: the daemon gets a Cancel.
@@ -138,12 +160,25 @@ impl Client {
     fn start(&self, operation: Operation, description: Option<Arc<Description>>) -> Pending {
         let slot = Arc::new(Slot::default());
         let tag = self.scheme.request(self.identity, operation, &slot);
-        Pending { scheme: Arc::clone(&self.scheme), slot, tag, description }
+        Pending { scheme: Arc::clone(&self.scheme), slot, tag, description, moves: false }
     }
 
     fn on(&self, descriptor: Descriptor, operation: impl FnOnce(&Description) -> Operation) -> Result<Pending> {
         let description = self.descriptors.get(&descriptor).ok_or(Error::new(EBADF))?;
         Ok(self.start(operation(description), Some(Arc::clone(description))))
+    }
+
+    /// Starts a read or a write: `operation` gets the position.
+    fn on_position(
+        &self,
+        descriptor: Descriptor,
+        operation: impl FnOnce(&Description, u64) -> Operation,
+    ) -> Result<Pending> {
+        let pending = self.on(descriptor, |description| {
+            let offset = description.offset.as_ref().map_or(u64::MAX, |offset| offset.load(Ordering::Relaxed) as u64);
+            operation(description, offset)
+        })?;
+        Ok(Pending { moves: true, ..pending })
     }
 
     /// Starts to open a path; [`Client::opened`] makes a descriptor of the outcome.
@@ -163,9 +198,12 @@ impl Client {
     /// Puts what was opened with `flags` into the table.
     ///
     /// # Errors
-    /// What the daemon answered.
+    /// What the daemon answered; EIO if that was a descriptor of another scheme: [`Outcome::into_descriptors`] gives it.
     pub fn opened(&mut self, outcome: &Outcome, flags: usize) -> Result<Descriptor> {
         let id = outcome.result()?;
+        if !outcome.answer.descriptors.is_empty() {
+            return Err(Error::new(EIO));
+        }
         let positioned = outcome.answer.new_descriptor.contains(NewFdFlags::POSITIONED);
         let description = Description {
             scheme: Arc::clone(&self.scheme),
@@ -213,19 +251,17 @@ impl Client {
     /// # Errors
     /// EBADF.
     pub fn start_read(&self, descriptor: Descriptor, len: usize) -> Result<Pending> {
-        self.on(descriptor, |description| {
-            let offset = description.offset.as_ref().map_or(u64::MAX, |offset| offset.load(Ordering::Relaxed) as u64);
+        self.on_position(descriptor, |description, offset| {
             Operation::read(description.id, len, offset, description.flags.load(Ordering::Relaxed))
         })
     }
 
-    /// Starts to write.
+    /// Starts to write, at the description's position if it has one.
     ///
     /// # Errors
     /// EBADF.
     pub fn start_write(&self, descriptor: Descriptor, bytes: &[u8]) -> Result<Pending> {
-        self.on(descriptor, |description| {
-            let offset = description.offset.as_ref().map_or(u64::MAX, |offset| offset.load(Ordering::Relaxed) as u64);
+        self.on_position(descriptor, |description, offset| {
             Operation::write(description.id, bytes, offset, description.flags.load(Ordering::Relaxed))
         })
     }
@@ -350,6 +386,31 @@ impl Client {
         self.on(descriptor, |description| Operation::call(description.id, payload, metadata))
     }
 
+    /// Starts to send descriptors to the daemon, which gets the first word of a caller's metadata with them. The result is how many were sent.
+    ///
+    /// # Errors
+    /// EBADF.
+    pub fn start_send(&self, descriptor: Descriptor, descriptors: Vec<OwnedFd>, metadata: u64) -> Result<Pending> {
+        self.on(descriptor, |description| Operation::send(description.id, descriptors, metadata))
+    }
+
+    /// Starts to ask the daemon for `count` descriptors; [`Outcome::into_descriptors`] gives them. The outcome is EINVAL if the daemon has another number of
+    /// them for us.
+    ///
+    /// # Errors
+    /// EBADF.
+    pub fn start_receive(&self, descriptor: Descriptor, count: usize, metadata: [u64; 2]) -> Result<Pending> {
+        self.on(descriptor, |description| Operation::receive(description.id, count, metadata))
+    }
+
+    /// Starts to rename what is open; `path` is the new one.
+    ///
+    /// # Errors
+    /// EBADF.
+    pub fn start_rename(&self, descriptor: Descriptor, path: &str) -> Result<Pending> {
+        self.on(descriptor, |description| Operation::rename(description.id, path))
+    }
+
     /// Starts to map `len` bytes; [`Client::mapped`] gives the address.
     ///
     /// # Errors
@@ -370,7 +431,7 @@ impl Client {
     #[must_use]
     pub fn start_raw(&self, opcode: u8, args: [u64; 6], payload: Option<&[u8]>) -> Pending {
         let payload = payload.map(crate::payload::Payload::of);
-        self.start(Operation { opcode, args, payload }, None)
+        self.start(Operation::raw(opcode, args, payload), None)
     }
 
     /// Sends a one-way message of the caller's making.

@@ -2,7 +2,7 @@
 //!
 //! Each occupies a real descriptor, so that numbers never collide with those of files, and closing works as usual.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -22,8 +22,8 @@ pub(crate) enum Special {
     Namespace,
     /// The daemon's end of a scheme.
     Socket(Arc<Socket>),
-    /// A descriptor of a daemon's own scheme, made to be registered.
-    OfScheme(Arc<Socket>, usize),
+    /// A descriptor of a daemon's own scheme, made to be registered. It does not keep the scheme alive.
+    OfScheme(Arc<Scheme>, usize),
     EventQueue(Arc<EventQueue>),
 }
 
@@ -47,11 +47,11 @@ struct Entry {
     _placeholder: OwnedFd,
 }
 
-static TABLE: OnceLock<Mutex<HashMap<usize, Entry>>> = OnceLock::new();
+static TABLE: OnceLock<Mutex<BTreeMap<usize, Entry>>> = OnceLock::new();
 /// How many there are. Programs that only link the shim have none, and must not pay for a lock.
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 
-fn with_table<T>(with: impl FnOnce(&mut HashMap<usize, Entry>) -> T) -> T {
+fn with_table<T>(with: impl FnOnce(&mut BTreeMap<usize, Entry>) -> T) -> T {
     let table = TABLE.get_or_init(Mutex::default);
     with(&mut table.lock().unwrap_or_else(PoisonError::into_inner))
 }
@@ -69,6 +69,13 @@ pub(crate) fn get(number: usize) -> Option<Special> {
         return None;
     }
     with_table(|table| table.get(&number).map(|entry| entry.special.clone()))
+}
+
+/// The descriptor of the current namespace: there is one, which its users do not own.
+pub(crate) fn namespace() -> Result<usize, Error> {
+    let is_namespace = |entry: &Entry| matches!(entry.special, Special::Namespace);
+    let known = with_table(|table| table.iter().find(|(_, entry)| is_namespace(entry)).map(|(number, _)| *number));
+    known.map_or_else(|| insert(Special::Namespace), Ok)
 }
 
 /// All event queues of the process.

@@ -9,7 +9,7 @@ use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
-use rustix::io::Errno;
+use rustix::io::{Errno, pread, pwrite};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 pub(crate) const PAGE_SIZE: usize = 4096;
@@ -22,9 +22,9 @@ struct Mapping {
     file: OwnedFd,
 }
 
-// SAFETY: the mapping is reachable by address from every thread anyway; what is shared here is the right to copy bytes from and to it.
+// SAFETY: the mapping is reachable by address from every thread anyway; what is shared here is the right to name its address.
 unsafe impl Send for Mapping {}
-// SAFETY: as above; copies go through volatile accesses of single bytes, see Region.
+// SAFETY: as above; nothing here goes through the address but taking the mapping away.
 unsafe impl Sync for Mapping {}
 
 impl Drop for Mapping {
@@ -37,14 +37,14 @@ impl Drop for Mapping {
 /// All mappings, by start address.
 static MAPPINGS: Mutex<BTreeMap<usize, Arc<Mapping>>> = Mutex::new(BTreeMap::new());
 
-/// Maps `len` bytes of zeroes that can be shared.
-pub(crate) fn map(len: usize) -> Result<usize, Errno> {
+/// Maps `len` bytes of zeroes that can be shared. Of `prot` the bits for reading and writing count.
+pub(crate) fn map(len: usize, prot: u32) -> Result<usize, Errno> {
     let len = len.checked_next_multiple_of(PAGE_SIZE).ok_or(Errno::NOMEM)?;
     let file = memfd_create(c"scheme-memory", MemfdFlags::CLOEXEC)?;
     ftruncate(&file, len as u64)?;
+    let prot = ProtFlags::from_bits_truncate(prot) & (ProtFlags::READ | ProtFlags::WRITE);
     // SAFETY: a new mapping at an address that the kernel chooses touches no memory in use.
-    let start =
-        unsafe { mmap(std::ptr::null_mut(), len, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, &file, 0) }?;
+    let start = unsafe { mmap(std::ptr::null_mut(), len, prot, MapFlags::SHARED, &file, 0) }?;
     let start = NonNull::new(start.cast::<u8>()).ok_or(Errno::NOMEM)?;
     let address = start.as_ptr().expose_provenance();
     let mapping = Arc::new(Mapping { start, len, file });
@@ -93,38 +93,38 @@ impl Region {
         self.mapping.start.as_ptr().expose_provenance() + self.offset
     }
 
-    /// Up to `len` bytes from `offset` on.
+    /// Up to `len` bytes from `offset` on. They come through the file: the daemon need not be able to read its mapping.
     pub(crate) fn read(&self, offset: u64, len: usize) -> Vec<u8> {
-        let (start, len) = self.clamp(offset, len);
-        // SAFETY: `clamp` keeps the address inside the mapping. Others may write meanwhile, hence volatile.
-        (0..len).map(|index| unsafe { start.add(index).read_volatile() }).collect()
+        let (position, len) = self.clamp(offset, len);
+        let mut bytes = vec![0; len];
+        // Reading a memory file fails only where it has been made shorter.
+        let read = pread(self.file(), &mut bytes[..], position).unwrap_or(0);
+        bytes.truncate(read);
+        bytes
     }
 
     /// Writes what fits at `offset`; returns how much that was.
     pub(crate) fn write(&self, offset: u64, bytes: &[u8]) -> usize {
-        let (start, len) = self.clamp(offset, bytes.len());
-        for (index, byte) in bytes[..len].iter().enumerate() {
-            // SAFETY: as in `read`.
-            unsafe { start.add(index).write_volatile(*byte) };
-        }
-        len
+        let (position, len) = self.clamp(offset, bytes.len());
+        pwrite(self.file(), &bytes[..len], position).unwrap_or(0)
     }
 
-    fn clamp(&self, offset: u64, len: usize) -> (*mut u8, usize) {
+    /// Where in the file `offset` is, and how much of `len` is inside the region from there on.
+    fn clamp(&self, offset: u64, len: usize) -> (u64, usize) {
         let offset = usize::try_from(offset).unwrap_or(usize::MAX).min(self.len);
-        // SAFETY: a region lies inside its mapping, and the offset inside the region, or at its end.
-        let start = unsafe { self.mapping.start.as_ptr().add(self.offset + offset) };
-        (start, len.min(self.len - offset))
+        ((self.offset + offset) as u64, len.min(self.len - offset))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{PAGE_SIZE, find, map, unmap};
+    use super::{PAGE_SIZE, ProtFlags, find, map, unmap};
+
+    const READ_WRITE: u32 = ProtFlags::READ.union(ProtFlags::WRITE).bits();
 
     #[test]
     fn regions_lie_inside_mappings() {
-        let address = map(2 * PAGE_SIZE).unwrap_or(0);
+        let address = map(2 * PAGE_SIZE, READ_WRITE).unwrap_or(0);
         assert!(find(address, 2 * PAGE_SIZE).is_some_and(|region| region.is_whole_file()));
         let page = find(address + PAGE_SIZE, PAGE_SIZE);
         assert!(page.as_ref().is_some_and(|region| !region.is_whole_file() && region.address() == address + PAGE_SIZE));
@@ -135,5 +135,30 @@ mod tests {
         assert!(unmap(address));
         assert!(!unmap(address));
         assert!(find(address, 1).is_none());
+    }
+    /// The protection of the mapping at `address`, as the kernel tells it.
+    fn protection(address: usize) -> Option<String> {
+        let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
+        let line = maps.lines().find(|line| line.starts_with(&format!("{address:x}-")))?;
+        line.split_whitespace().nth(1).map(str::to_owned)
+    }
+
+    #[test]
+    fn a_mapping_has_the_protection_that_was_asked_for() {
+        let execute = ProtFlags::EXEC.bits();
+        let cases = [
+            (0, "---s"),
+            (ProtFlags::READ.bits(), "r--s"),
+            (ProtFlags::WRITE.bits(), "-w-s"),
+            (READ_WRITE | execute, "rw-s"),
+        ];
+        for (prot, expected) in cases {
+            let address = map(PAGE_SIZE, prot).unwrap_or(0);
+            assert_eq!(protection(address).as_deref(), Some(expected));
+            let region = find(address, PAGE_SIZE);
+            let copied = region.map(|region| (region.write(0, b"text"), region.read(0, 4)));
+            assert_eq!(copied, Some((4, b"text".to_vec())), "the host reaches it all the same");
+            assert!(unmap(address));
+        }
     }
 }

@@ -40,7 +40,8 @@ impl Namespace {
 
     pub(crate) fn register(&self, name: &str, scheme: Arc<Scheme>) -> Result<(), Error> {
         let mut schemes = self.schemes.lock().unwrap_or_else(PoisonError::into_inner);
-        if schemes.contains_key(name) {
+        // The name of a dead scheme is free, as a mount that a killed daemon left behind is detached.
+        if schemes.get(name).is_some_and(|scheme| !scheme.has_ended()) {
             return Err(Error::new(EEXIST));
         }
         schemes.insert(name.to_owned(), scheme);

@@ -4,11 +4,12 @@
 //! the answer.
 
 use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
 
 use slab::Slab;
 use syscall::StdFsCallKind;
 use syscall::data::{Stat, TimeSpec};
-use syscall::error::{EBADFD, ECANCELED, EINTR, EINVAL, EIO, ENODEV, Error};
+use syscall::error::{EBADFD, ECANCELED, EINTR, EINVAL, EIO, ENODEV, EOPNOTSUPP, Error};
 use syscall::flag::{EventFlags, MapFlags};
 use syscall::schemev2::{Cqe, CqeOpcode, NewFdFlags, Opcode, Sqe, SqeFlags};
 
@@ -32,11 +33,17 @@ pub(crate) struct Operation {
     /// Arguments as in the kernel's message. Those of the payload and of the caller are filled in by [`Protocol::request`].
     pub(crate) args: [u64; 6],
     pub(crate) payload: Option<Payload>,
+    /// What the caller passes to the daemon.
+    pub(crate) descriptors: Vec<OwnedFd>,
 }
 
 impl Operation {
     fn new(opcode: Opcode, args: [u64; 6], payload: Option<Payload>) -> Self {
-        Self { opcode: opcode as u8, args, payload }
+        Self::raw(opcode as u8, args, payload)
+    }
+
+    pub(crate) fn raw(opcode: u8, args: [u64; 6], payload: Option<Payload>) -> Self {
+        Self { opcode, args, payload, descriptors: Vec::new() }
     }
 
     fn plain(opcode: Opcode, args: [u64; 6]) -> Self {
@@ -94,6 +101,20 @@ impl Operation {
         Self::new(Opcode::Call, [id as u64, 0, 0, first, second, third], Some(Payload::of(payload)))
     }
 
+    pub(crate) fn rename(id: usize, path: &str) -> Self {
+        Self::new(Opcode::Frename, [id as u64, 0, 0, 0, 0, 0], Some(Payload::of(path.as_bytes())))
+    }
+
+    pub(crate) fn send(id: usize, descriptors: Vec<OwnedFd>, metadata: u64) -> Self {
+        let args = [id as u64, 0, metadata, descriptors.len() as u64, 0, 0];
+        Self { descriptors, ..Self::plain(Opcode::Sendfd, args) }
+    }
+
+    pub(crate) fn receive(id: usize, count: usize, metadata: [u64; 2]) -> Self {
+        let [first, second] = metadata;
+        Self::plain(Opcode::Recvfd, [id as u64, 0, count as u64, first, second, 0])
+    }
+
     /// The calls of a file system travel in one opcode on this kernel.
     fn file_system(id: usize, kind: StdFsCallKind, payload: Payload, argument1: u64, argument2: u64) -> Self {
         Self::new(Opcode::StdFsCall, [id as u64, 0, 0, kind as u64, argument1, argument2], Some(payload))
@@ -133,11 +154,18 @@ pub(crate) struct Answer {
     /// What the daemon said of a descriptor that it opened.
     pub(crate) new_descriptor: NewFdFlags,
     pub(crate) payload: Option<Payload>,
+    /// What the daemon passes to the caller.
+    pub(crate) descriptors: Vec<OwnedFd>,
 }
 
 impl Answer {
-    fn error(errno: i32) -> Self {
-        Self { result: Err(Error::new(errno)), new_descriptor: NewFdFlags::empty(), payload: None }
+    pub(crate) fn error(errno: i32) -> Self {
+        Self {
+            result: Err(Error::new(errno)),
+            new_descriptor: NewFdFlags::empty(),
+            payload: None,
+            descriptors: Vec::new(),
+        }
     }
 
     /// The bytes that came back, if the result is a number of bytes.
@@ -147,12 +175,65 @@ impl Answer {
     }
 }
 
+/// What an answer means to a request, where that depends on the request.
+#[derive(Clone, Copy, Debug)]
+enum Passing {
+    /// The answer is a number.
+    Nothing,
+    /// The answer may be a descriptor of another scheme instead.
+    MayOpen,
+    /// Success is the number of descriptors that were sent.
+    Sends(usize),
+    /// The answer must be this many descriptors.
+    Receives(usize),
+}
+
+impl Passing {
+    fn of(opcode: u8, args: &[u64; 6]) -> Self {
+        let count = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+        match Opcode::try_from_raw(opcode) {
+            Some(Opcode::OpenAt | Opcode::Dup) => Self::MayOpen,
+            Some(Opcode::Sendfd) => Self::Sends(count(args[3])),
+            Some(Opcode::Recvfd) => Self::Receives(count(args[2])),
+            _ => Self::Nothing,
+        }
+    }
+
+    /// The caller's result of a daemon's response; `held` are the descriptors that wait at the request.
+    fn outcome(self, response: Response, held: Vec<OwnedFd>) -> (Result<usize, Error>, Vec<OwnedFd>) {
+        let result = match (response, self) {
+            (Response::Descriptor(descriptor), Self::MayOpen) => return (Ok(0), vec![descriptor]),
+            (Response::Held, Self::Receives(count)) if held.len() == count => return (Ok(count), held),
+            (Response::Held, Self::Receives(_)) => Err(Error::new(EINVAL)),
+            (Response::Regular(Ok(_)), Self::Sends(count)) => Ok(count),
+            (Response::Regular(Ok(_)), Self::Receives(_)) | (Response::Descriptor(_) | Response::Held, _) => {
+                Err(Error::new(EIO))
+            }
+            (Response::Regular(result), _) => result,
+        };
+        (result, Vec::new())
+    }
+}
+
+/// The ways in which a daemon answers.
+#[derive(Debug)]
+enum Response {
+    Regular(Result<usize, Error>),
+    /// A descriptor of another scheme.
+    Descriptor(OwnedFd),
+    /// The descriptors that the daemon has moved to the request.
+    Held,
+}
+
 /// A request that the daemon has not answered.
 #[derive(Debug)]
 struct Pending<C> {
     completion: C,
     payload: Option<Payload>,
     canceling: bool,
+    passing: Passing,
+    /// Descriptors on their way: sent by the caller and not obtained yet, or moved here by the daemon.
+    descriptors: Vec<OwnedFd>,
 }
 
 /// What the kernel does with a message of the daemon that is no answer.
@@ -190,7 +271,7 @@ impl<C> Protocol<C> {
             self.finished.push_back((completion, Answer::error(ENODEV)));
             return None;
         }
-        let Operation { opcode, mut args, payload } = operation;
+        let Operation { opcode, mut args, payload, descriptors } = operation;
         if let Some(payload) = &payload {
             args[1] = payload.address();
             args[2] = payload.len() as u64;
@@ -204,7 +285,8 @@ impl<C> Protocol<C> {
             self.finished.push_back((completion, Answer::error(syscall::error::EAGAIN)));
             return None;
         };
-        entry.insert(Pending { completion, payload, canceling: false });
+        let passing = Passing::of(opcode, &args);
+        entry.insert(Pending { completion, payload, canceling: false, passing, descriptors });
         self.todo.push_back(Sqe { opcode, tag, args, caller: caller.pid as u64, ..Sqe::default() });
         Some(tag)
     }
@@ -234,11 +316,37 @@ impl<C> Protocol<C> {
         self.pending.get_mut(tag as usize).map(|pending| &mut pending.completion)
     }
 
-    /// Takes an answer, or an event, from the daemon.
+    /// Takes the descriptors that were sent with a request.
     ///
     /// # Errors
-    /// EBADFD for a tag that nobody waits for, EINVAL for an unknown message.
-    pub(crate) fn respond(&mut self, cqe: &Cqe) -> Result<Option<Event>, Error> {
+    /// EINVAL if there is no such request, or if their numbers do not fill exactly `room` bytes: the descriptors are lost then, as in the kernel.
+    pub(crate) fn obtain(&mut self, tag: u64, room: usize) -> Result<Vec<OwnedFd>, Error> {
+        let held = std::mem::take(&mut self.by_request_id(tag)?.descriptors);
+        if held.len() * size_of::<usize>() == room { Ok(held) } else { Err(Error::new(EINVAL)) }
+    }
+
+    /// Leaves descriptors at a request, in place of those that are there; an answer hands them over.
+    ///
+    /// # Errors
+    /// EINVAL if there is no such request.
+    pub(crate) fn leave(&mut self, tag: u64, descriptors: Vec<OwnedFd>) -> Result<(), Error> {
+        self.by_request_id(tag)?.descriptors = descriptors;
+        Ok(())
+    }
+
+    fn by_request_id(&mut self, tag: u64) -> Result<&mut Pending<C>, Error> {
+        usize::try_from(tag).ok().and_then(|tag| self.pending.get_mut(tag)).ok_or(Error::new(EINVAL))
+    }
+
+    /// Takes an answer, or an event, from the daemon. `descriptor` gives what stands behind a number of the daemon's.
+    ///
+    /// # Errors
+    /// EBADFD for a tag that nobody waits for, EINVAL for an unknown message or descriptor.
+    pub(crate) fn respond(
+        &mut self,
+        cqe: &Cqe,
+        descriptor: impl FnOnce(u64) -> Result<OwnedFd, Error>,
+    ) -> Result<Option<Event>, Error> {
         let new_descriptor = NewFdFlags::from_bits_retain(cqe.extra_raw[0]);
         match CqeOpcode::try_from_raw(cqe.flags & 0b111).ok_or(Error::new(EINVAL))? {
             CqeOpcode::SendFevent => {
@@ -248,29 +356,39 @@ impl<C> Protocol<C> {
             }
             CqeOpcode::RespondRegular | CqeOpcode::RespondAndNotifyOnDetach => {
                 let result = usize::try_from(cqe.result).map_err(|_| Error::new(EINVAL)).and_then(Error::demux);
-                self.finish(cqe.tag, result, new_descriptor)?;
+                self.finish(cqe.tag, Response::Regular(result), new_descriptor)?;
             }
-            // Descriptors of other schemes cannot be passed here: see docs/host.md.
-            CqeOpcode::RespondWithFd | CqeOpcode::RespondWithMultipleFds => {
-                self.finish(cqe.tag, Err(Error::new(EIO)), new_descriptor)?;
+            CqeOpcode::RespondWithFd => {
+                let response = match descriptor(cqe.result) {
+                    Ok(descriptor) => Response::Descriptor(descriptor),
+                    // One that only the host has: the caller must not wait for ever.
+                    Err(Error { errno: EOPNOTSUPP }) => Response::Regular(Err(Error::new(EIO))),
+                    Err(_) => return Err(Error::new(EINVAL)),
+                };
+                self.finish(cqe.tag, response, new_descriptor)?;
             }
+            CqeOpcode::RespondWithMultipleFds => self.finish(cqe.tag, Response::Held, new_descriptor)?,
             CqeOpcode::ObtainFd => return Err(Error::new(EINVAL)),
         }
         Ok(None)
     }
 
-    fn finish(&mut self, tag: u32, result: Result<usize, Error>, new_descriptor: NewFdFlags) -> Result<(), Error> {
+    fn finish(&mut self, tag: u32, response: Response, new_descriptor: NewFdFlags) -> Result<(), Error> {
         // Whoever ends a scheme from outside takes its requests away from a daemon that may be answering them: that is not its fault.
         if self.ended {
             return Ok(());
         }
-        let pending = self.pending.try_remove(tag as usize).ok_or(Error::new(EBADFD))?;
-        let result = match result {
-            Err(Error { errno: ECANCELED }) if pending.canceling => Err(Error::new(EINTR)),
-            Err(Error { errno: EINTR }) if !pending.canceling => Err(Error::new(EIO)),
-            result => result,
+        let Pending { completion, payload, canceling, passing, descriptors } =
+            self.pending.try_remove(tag as usize).ok_or(Error::new(EBADFD))?;
+        let response = match response {
+            Response::Regular(Err(Error { errno: ECANCELED })) if canceling => {
+                Response::Regular(Err(Error::new(EINTR)))
+            }
+            Response::Regular(Err(Error { errno: EINTR })) if !canceling => Response::Regular(Err(Error::new(EIO))),
+            response => response,
         };
-        self.finished.push_back((pending.completion, Answer { result, new_descriptor, payload: pending.payload }));
+        let (result, descriptors) = passing.outcome(response, descriptors);
+        self.finished.push_back((completion, Answer { result, new_descriptor, payload, descriptors }));
         Ok(())
     }
 

@@ -129,11 +129,11 @@ impl Scheme {
         self.lock().session.as_ref().map(|session| with(session.device()))
     }
 
-    /// The daemon reads messages: waits for the first, unless `nonblock`, and takes what is there, up to the size of `messages`.
+    /// The daemon reads messages: waits for the first, unless `nonblock`, and calls `deliver` with what is there, up to `limit` messages.
     ///
-    /// Returns 0 when the scheme has been ended from outside.
-    pub(crate) fn read(&self, messages: &mut [Sqe], nonblock: bool) -> Result<usize, Error> {
-        if messages.is_empty() {
+    /// Returns how many there were: 0 when the scheme has been ended from outside.
+    pub(crate) fn read(&self, limit: usize, nonblock: bool, mut deliver: impl FnMut(Sqe)) -> Result<usize, Error> {
+        if limit == 0 {
             return Err(Error::new(EINVAL));
         }
         loop {
@@ -143,15 +143,10 @@ impl Scheme {
                 if let Some(session) = &mut state.session
                     && (nonblock || !session.take_drained())
                 {
-                    session.pump(&mut state.protocol, messages.len());
+                    session.pump(&mut state.protocol, limit);
                 }
                 state.deliver();
-                let count = state
-                    .protocol
-                    .take(messages.len())
-                    .zip(&mut *messages)
-                    .map(|(sqe, message)| *message = sqe)
-                    .count();
+                let count = state.protocol.take(limit).map(&mut deliver).count();
                 if state.awake && state.protocol.backlog() == 0 && !state.protocol.has_ended() {
                     self.clear_wake(state);
                 }
@@ -180,30 +175,38 @@ impl Scheme {
         }
     }
 
-    /// The daemon writes answers and events; returns how many were taken before the first bad one.
+    /// The daemon writes answers and events; returns how many were taken before the first bad one. `descriptor` gives what stands behind a number of the
+    /// daemon's.
     ///
     /// # Errors
     /// Why the first message was refused.
-    pub(crate) fn write(&self, messages: &[Cqe]) -> Result<usize, Error> {
+    pub(crate) fn write(
+        &self,
+        messages: impl Iterator<Item = Cqe>,
+        descriptor: impl Fn(u64) -> Result<OwnedFd, Error>,
+    ) -> Result<usize, Error> {
         let mut state = self.lock();
-        for (index, cqe) in messages.iter().enumerate() {
-            match state.protocol.respond(cqe) {
+        let mut taken = 0;
+        for cqe in messages {
+            match state.protocol.respond(&cqe, &descriptor) {
                 Ok(None) => {}
                 Ok(Some(event)) => match &mut state.session {
                     Some(session) => session.announce(event),
                     None => state.events.push_back(event),
                 },
-                Err(error) if index == 0 => return Err(error),
-                Err(_) => {
-                    self.wake_for(&mut state);
-                    return Ok(index);
-                }
+                Err(error) if taken == 0 => return Err(error),
+                Err(_) => break,
             }
+            taken += 1;
             state.deliver();
         }
         // A step of a FUSE request may have led to the next message for the daemon, which another thread may be waiting for.
         self.wake_for(&mut state);
-        Ok(messages.len())
+        Ok(taken)
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.lock().protocol.has_ended()
     }
 
     /// Ends the scheme: everything that waits fails with ENODEV, the mount goes away, and the daemon reads the end of its messages.
@@ -211,6 +214,11 @@ impl Scheme {
         let mut state = self.lock();
         // Only once: by the second time, the mount at our path may be that of a successor.
         if !state.protocol.has_ended() {
+            let State { protocol, session, .. } = &mut *state;
+            if let Some(session) = session {
+                // Those whose request the daemon has not read wait too.
+                session.drain(protocol);
+            }
             state.protocol.end();
             state.deliver();
             if let Some(session) = &state.session {

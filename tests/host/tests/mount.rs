@@ -18,17 +18,17 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
 
 use event::{EventFlags as QueueFlags, EventQueue};
-use redox_scheme::scheme::{SchemeState, SchemeSync, register_sync_scheme};
+use redox_scheme::scheme::{Op, SchemeState, SchemeSync, register_scheme_inner, register_sync_scheme};
 use redox_scheme::{Request, RequestKind, Response, SignalBehavior, Socket};
 use rustix::event::epoll;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags};
 use rustix::mm::{MapFlags, MsyncFlags, ProtFlags};
 use rustix::mount::{MountFlags, UnmountFlags};
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 use scheme_host as _;
 use support::within;
-use syscall::error::{EAGAIN, Error};
+use syscall::error::{EAGAIN, ECANCELED, ENOENT, Error};
 
 const PAGE: usize = 4096;
 const NOBODY: u32 = 65534;
@@ -220,11 +220,15 @@ fn until(mut holds: impl FnMut() -> bool) {
 
 /// Waits until the process or thread with this directory in /proc sleeps in read(2).
 fn until_reading(proc: &str) {
-    let reading = format!("{} ", libc::SYS_read);
+    until_sleeping(proc, libc::SYS_read);
+}
+
+fn until_sleeping(proc: &str, call: libc::c_long) {
+    let call = format!("{call} ");
     until(|| {
-        let call = fs::read_to_string(format!("{proc}/syscall")).unwrap_or_default();
+        let now = fs::read_to_string(format!("{proc}/syscall")).unwrap_or_default();
         let state = fs::read_to_string(format!("{proc}/stat")).unwrap_or_default();
-        call.starts_with(&reading) && state.contains(") S ")
+        now.starts_with(&call) && state.contains(") S ")
     });
 }
 
@@ -300,8 +304,8 @@ fn a_shell_writes_reads_lists_and_removes_notes() {
     assert_eq!(daemon.stdout("echo one > a; echo two >> a; cat a"), "one\ntwo\n");
     assert_eq!(daemon.stdout("printf x > b; ls"), "a\nb\npage\npage-value\nwait\nwho\n");
     assert_eq!(daemon.stdout("dd if=a bs=1 skip=4 count=3 2>/dev/null"), "two");
-    assert_eq!(daemon.stdout("cp a c; cmp a c && mv -n c d 2>/dev/null; cat c"), "one\ntwo\n", "no rename");
-    assert_eq!(daemon.stdout("rm a b c; ls"), "page\npage-value\nwait\nwho\n");
+    assert_eq!(daemon.stdout("cp a c; cmp a c && mv c d; cat d"), "one\ntwo\n");
+    assert_eq!(daemon.stdout("rm a b d; ls"), "page\npage-value\nwait\nwho\n");
     assert_eq!(daemon.stdout("cat page-value"), "0");
 }
 
@@ -375,8 +379,78 @@ fn errors_are_the_daemons() {
     assert_eq!(errno(OpenOptions::new().write(true).create_new(true).open(&note)), Some(libc::EEXIST));
     assert!(OpenOptions::new().write(true).create_new(true).open(daemon.path("b")).is_ok());
     assert_eq!(errno(File::open(daemon.path("a/b"))), Some(libc::ENOTDIR));
+    assert_eq!(errno(File::open(daemon.path(notes::ELSEWHERE))), Some(libc::EIO), "a descriptor cannot be passed");
     assert_eq!(errno(fs::read_dir(&note)), Some(libc::ENOTDIR));
-    assert_eq!(errno(fs::rename(&note, daemon.path("c"))), Some(libc::ENOSYS));
+    assert_eq!(errno(fs::rename(&note, daemon.path("page"))), Some(libc::EPERM));
+    assert_eq!(errno(fs::rename(daemon.path("missing"), &note)), Some(libc::ENOENT));
+    let exchange = rustix::fs::RenameFlags::EXCHANGE;
+    let exchanged = rustix::fs::renameat_with(rustix::fs::CWD, &note, rustix::fs::CWD, daemon.path("b"), exchange);
+    assert_eq!(exchanged, Err(rustix::io::Errno::INVAL), "flags are unknown here");
+}
+
+#[test]
+fn a_renamed_note_is_the_same() {
+    let _watchdog = within(60);
+    let Some(daemon) = Daemon::start() else { return };
+    let (old, new) = (daemon.note("old", "text"), daemon.note("new", "to be replaced"));
+    let mut file = daemon.open("old");
+    let inode = fs::metadata(&old).unwrap().ino();
+    let place = rustix::fs::open(&old, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).unwrap();
+    fs::rename(&old, &new).unwrap();
+    assert_eq!(errno(fs::metadata(&old)), Some(libc::ENOENT));
+    assert_eq!(fs::read_to_string(&new).unwrap(), "text");
+    assert_eq!(fs::metadata(&new).unwrap().ino(), inode);
+    file.write_all(b"TE").unwrap();
+    assert_eq!(fs::read_to_string(&new).unwrap(), "TExt");
+    drop(file);
+    fs::set_permissions(&new, fs::Permissions::from_mode(0o600)).unwrap();
+    let stat = rustix::fs::fstat(&place).unwrap();
+    assert_eq!((stat.st_ino, stat.st_mode & 0o7777), (inode, 0o600), "by whatever way it was found");
+    daemon.note("old", "another");
+    assert_ne!(fs::metadata(&old).unwrap().ino(), inode);
+}
+
+#[test]
+fn several_changes_at_once_are_all_made() {
+    let _watchdog = within(60);
+    let Some(daemon) = Daemon::start() else { return };
+    let note = daemon.note("a", "text");
+    let change_owner = |uid, mode| {
+        fs::set_permissions(&note, fs::Permissions::from_mode(0o4755)).unwrap();
+        // Linux takes the set-user-id bit away in the same request.
+        let changed = errno(chown(&note, Some(uid), Some(70)));
+        let metadata = fs::metadata(&note).unwrap();
+        assert_eq!(metadata.mode() & 0o7777, mode);
+        (changed, metadata.uid(), metadata.gid())
+    };
+    assert_eq!(change_owner(69, 0o755), (None, 69, 70));
+    assert_eq!(change_owner(notes::REFUSED_OWNER, 0o755), (Some(libc::EPERM), 69, 70), "the first error is told");
+    let file = daemon.open("a");
+    assert_eq!(errno(std::os::unix::fs::fchown(&file, None, Some(71))), None);
+    let metadata = file.metadata().unwrap();
+    assert_eq!((metadata.uid(), metadata.gid()), (69, 71), "who is not named stays");
+}
+
+#[test]
+fn times_are_given_or_left_or_now() {
+    let _watchdog = within(60);
+    let Some(daemon) = Daemon::start() else { return };
+    let note = daemon.note("a", "text");
+    let times = || {
+        let metadata = fs::metadata(&note).unwrap();
+        (metadata.atime(), metadata.mtime())
+    };
+    let now = notes::NOW.tv_sec;
+    daemon.stdout("touch -d @1000 a");
+    assert_eq!(times(), (1000, 1000));
+    daemon.stdout("touch -a -d @2000 a");
+    assert_eq!(times(), (2000, 1000));
+    daemon.stdout("touch -m -d @3000 a");
+    assert_eq!(times(), (2000, 3000));
+    daemon.stdout("touch -m a");
+    assert_eq!(times(), (2000, now));
+    daemon.stdout("touch a");
+    assert_eq!(times(), (now, now));
 }
 
 #[test]
@@ -783,16 +857,110 @@ fn serve_badly() {
     }
 }
 
+const IDLE_DAEMON: &str = "NOTES_IDLE_DAEMON";
+
+/// A daemon that reads no requests.
+#[test]
+#[ignore = "the daemon of sigterm_answers_what_the_daemon_has_not_read"]
+fn serve_nothing() {
+    if std::env::var_os(IDLE_DAEMON).is_none() {
+        return;
+    }
+    let socket = Socket::create().unwrap();
+    register_scheme_inner(&socket, notes::NAME, 1).unwrap();
+    println!("\nready");
+    loop {
+        std::thread::park();
+    }
+}
+
+#[test]
+fn sigterm_answers_what_the_daemon_has_not_read() {
+    let _watchdog = within(60);
+    if let Some(reason) = unusable() {
+        return skip(&reason);
+    }
+    let daemon = start_other_daemon("serve_nothing", IDLE_DAEMON);
+    let (thread, looking) = look_at(daemon.path("a"));
+    until_sleeping(&format!("/proc/self/task/{thread}"), libc::SYS_statx);
+    daemon.process.signal(Signal::TERM);
+    assert_eq!(looking.join().unwrap(), Err(rustix::io::Errno::NODEV));
+}
+
+/// A thread that looks a path up.
+fn look_at(path: PathBuf) -> (Pid, JoinHandle<rustix::io::Result<()>>) {
+    let (tell, told) = channel();
+    let looking = std::thread::spawn(move || {
+        tell.send(rustix::thread::gettid()).unwrap();
+        rustix::fs::statx(rustix::fs::CWD, &path, AtFlags::empty(), StatxFlags::BASIC_STATS).map(drop)
+    });
+    (told.recv().unwrap(), looking)
+}
+
+const SLOW_DAEMON: &str = "NOTES_SLOW_DAEMON";
+
+/// A daemon that opens `slow` when it is to cancel that, and never tells its attributes unless it is to cancel that too.
+#[test]
+#[ignore = "the daemon of a_signal_during_one_step_cancels_the_next_as_well"]
+fn serve_slowly() {
+    if std::env::var_os(SLOW_DAEMON).is_none() {
+        return;
+    }
+    let socket = Socket::create().unwrap();
+    register_scheme_inner(&socket, notes::NAME, 1).unwrap();
+    println!("\nready");
+    let mut parked = None;
+    while let Some(request) = socket.next_request(SignalBehavior::Restart).unwrap() {
+        let answer = match request.kind() {
+            RequestKind::Call(call) => match call.op().map_err(drop).unwrap() {
+                Op::OpenAt(open) if open.path() != "slow" => Response::err(ENOENT, open),
+                op => {
+                    parked = Some(op);
+                    continue;
+                }
+            },
+            RequestKind::Cancellation(_) => match parked.take() {
+                Some(op @ Op::OpenAt(_)) => Response::ok(2, op),
+                Some(op) => Response::err(ECANCELED, op),
+                None => continue,
+            },
+            _ => continue,
+        };
+        socket.write_response(answer, SignalBehavior::Restart).unwrap();
+    }
+    // Nobody reads what the test harness would say.
+    std::process::exit(0);
+}
+
+/// Starts this program again, as a daemon that the ignored test `name` serves.
+fn start_other_daemon(name: &str, variable: &str) -> Daemon {
+    let root = Directory::new();
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", name, "--ignored", "--nocapture"]).stdin(Stdio::null());
+    Daemon { process: started(command.env(variable, "1").env("SCHEME_ROOT", &root.0)), root }
+}
+
+#[test]
+fn a_signal_during_one_step_cancels_the_next_as_well() {
+    let _watchdog = within(60);
+    if let Some(reason) = unusable() {
+        return skip(&reason);
+    }
+    let daemon = start_other_daemon("serve_slowly", SLOW_DAEMON);
+    catch_sigusr1();
+    let (thread, looking) = look_at(daemon.path("slow"));
+    until_sleeping(&format!("/proc/self/task/{thread}"), libc::SYS_statx);
+    signal_thread(thread);
+    assert_eq!(looking.join().unwrap(), Err(rustix::io::Errno::INTR));
+}
+
 #[test]
 fn a_bad_answer_does_not_put_the_daemon_to_sleep() {
     let _watchdog = within(60);
     if let Some(reason) = unusable() {
         return skip(&reason);
     }
-    let root = Directory::new();
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", "serve_badly", "--ignored", "--nocapture"]).stdin(Stdio::null());
-    let mut daemon = Daemon { process: started(command.env(BAD_DAEMON, "1").env("SCHEME_ROOT", &root.0)), root };
+    let mut daemon = start_other_daemon("serve_badly", BAD_DAEMON);
     // A look-up takes three messages: the answer to the first leads to the next.
     daemon.note("a", "text");
     assert_eq!(fs::read_to_string(daemon.path("a")).unwrap(), "text");
@@ -886,6 +1054,7 @@ fn a_user_who_may_not_use_fuse_is_told_so() {
     let message = String::from_utf8(output.stderr).unwrap();
     assert!(message.contains(&format!("cannot mount {}", root.0.join("notes").display())), "{message}");
     assert!(message.contains("/dev/fuse") && message.contains("Permission denied"), "{message}");
+    assert_eq!(message.lines().count(), 1, "what fusermount3 says is part of it: {message}");
 }
 
 const USER_TESTS: [&str; 8] = [

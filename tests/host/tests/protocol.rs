@@ -1,20 +1,22 @@
 //! The user-scheme protocol as a daemon and its clients see it, without FUSE: most tests are the daemon themselves, message by message.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unsafe_code)]
 
+#[allow(dead_code, reason = "not every test needs all of it")]
+mod daemon;
 mod notes;
 mod support;
 
-use std::mem::size_of;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 
+use daemon::{Daemon, ME, ROOT, answer, error, payload};
 use event::raw::{self, RawEventV1};
 use event::{EventFlags as QueueFlags, EventQueue};
 use libredox::call::{MmapArgs, mmap, munmap};
 use libredox::flag::{MAP_SHARED, PROT_READ, PROT_WRITE};
 use redox_scheme::scheme::register_scheme_inner;
-use redox_scheme::{Response, SignalBehavior, Socket};
-use scheme_host::{Client, Descriptor, Identity, Namespace, Outcome, Pending};
+use redox_scheme::{RequestKind, Response, SignalBehavior, Socket};
+use scheme_host::{Client, Descriptor, Namespace, Outcome, Pending};
 use support::within;
 use syscall::error::{
     EAGAIN, EBADF, EBADFD, ECANCELED, EEXIST, EINTR, EINVAL, EIO, ENODEV, ENOENT, EOPNOTSUPP, ESPIPE, Error, Result,
@@ -22,94 +24,7 @@ use syscall::error::{
 use syscall::flag::{EventFlags, F_SETFL, MapFlags, O_APPEND, O_CREAT, O_EXCL, O_NONBLOCK, O_RDONLY, O_RDWR, O_TRUNC};
 use syscall::schemev2::{Cqe, CqeOpcode, NewFdFlags, Opcode, Sqe, SqeFlags};
 
-const ROOT: usize = 77;
-const ME: Identity = Identity { pid: 100, uid: 1000, gid: 1001 };
 const PAGE: usize = 4096;
-
-/// A daemon that does only what the test says.
-struct Daemon {
-    namespace: Namespace,
-    socket: Socket,
-}
-
-impl Daemon {
-    fn start() -> (Self, Client) {
-        let daemon = Self::register(&Namespace::new(), "test").unwrap();
-        let client = daemon.namespace.client("test", ME).unwrap();
-        (daemon, client)
-    }
-
-    fn register(namespace: &Namespace, name: &str) -> Result<Self> {
-        namespace.enter();
-        let socket = Socket::nonblock()?;
-        register_scheme_inner(&socket, name, ROOT)?;
-        Ok(Self { namespace: namespace.clone(), socket })
-    }
-
-    fn read(&self, limit: usize) -> Result<Vec<Sqe>> {
-        let mut bytes = vec![0; limit * size_of::<Sqe>()];
-        let len = libredox::call::read(self.socket.inner().raw(), &mut bytes)?;
-        Ok(bytes[..len].chunks_exact(size_of::<Sqe>()).map(sqe_of).collect())
-    }
-
-    /// All messages that are there.
-    fn take(&self) -> Vec<Sqe> {
-        match self.read(64) {
-            Err(Error { errno: EAGAIN }) => Vec::new(),
-            messages => messages.unwrap(),
-        }
-    }
-
-    /// The only message that is there.
-    fn next(&self) -> Sqe {
-        let messages = self.take();
-        assert_eq!(messages.len(), 1, "{messages:?}");
-        messages[0]
-    }
-
-    fn write(&self, answers: &[Cqe]) -> Result<usize> {
-        let bytes = answers.iter().flat_map(|cqe| cqe.iter().copied()).collect::<Vec<_>>();
-        Ok(libredox::call::write(self.socket.inner().raw(), &bytes)? / size_of::<Cqe>())
-    }
-
-    fn answer(&self, sqe: &Sqe, result: Result<usize>) {
-        assert_eq!(self.write(&[answer(sqe.tag, result)]), Ok(1));
-    }
-
-    /// Opens a description that the daemon calls `id`.
-    fn open(&self, client: &mut Client, id: usize, flags: usize, new_descriptor: NewFdFlags) -> Descriptor {
-        let pending = client.start_open("file", flags);
-        let sqe = self.next();
-        let cqe = Cqe { extra_raw: [new_descriptor.bits(), 0, 0], ..answer(sqe.tag, Ok(id)) };
-        assert_eq!(self.write(&[cqe]), Ok(1));
-        client.opened(&pending.wait(), flags).unwrap()
-    }
-
-    fn stream(&self, client: &mut Client, id: usize) -> Descriptor {
-        self.open(client, id, O_RDWR, NewFdFlags::empty())
-    }
-}
-
-fn sqe_of(bytes: &[u8]) -> Sqe {
-    let mut sqe = Sqe::default();
-    sqe.copy_from_slice(bytes);
-    sqe
-}
-
-fn answer(tag: u32, result: Result<usize>) -> Cqe {
-    Cqe { tag, result: Error::mux(result) as u64, ..Cqe::default() }
-}
-
-fn error<T>(errno: i32) -> Result<T> {
-    Err(Error::new(errno))
-}
-
-/// The buffer of a request, which the daemon may use until it answers.
-fn payload(sqe: &Sqe) -> &'static mut [u8] {
-    let (address, len) = (sqe.args[1] as usize, sqe.args[2] as usize);
-    // SAFETY: the host keeps the buffer until the answer, and the tests do not use it later.
-    unsafe { std::slice::from_raw_parts_mut(std::ptr::with_exposed_provenance_mut(address), len) }
-}
 
 #[track_caller]
 fn assert_opcode(sqe: &Sqe, opcode: Opcode) {
@@ -426,18 +341,6 @@ fn unknown_messages_are_refused_and_leave_the_request_alone() {
 }
 
 #[test]
-fn descriptors_of_other_schemes_cannot_be_passed() {
-    let _watchdog = within(20);
-    let (daemon, client) = Daemon::start();
-    for opcode in [CqeOpcode::RespondWithFd, CqeOpcode::RespondWithMultipleFds] {
-        let open = client.start_open("file", O_RDONLY);
-        let cqe = Cqe { flags: opcode as u8, ..answer(daemon.next().tag, Ok(3)) };
-        assert_eq!(daemon.write(&[cqe]), Ok(1));
-        assert_eq!(open.wait().result(), error(EIO));
-    }
-}
-
-#[test]
 fn a_bad_answer_ends_the_batch_but_not_what_came_before() {
     let _watchdog = within(20);
     let (daemon, mut client) = Daemon::start();
@@ -542,6 +445,33 @@ fn a_descriptor_has_a_position_if_the_daemon_says_so() {
     let _write = client.start_write(file, b"x").unwrap();
     let offsets = daemon.take().iter().map(|sqe| sqe.args[3]).collect::<Vec<_>>();
     assert_eq!(offsets, [u64::MAX, 10, 10]);
+}
+
+#[test]
+fn reads_and_writes_advance_the_position() {
+    let _watchdog = within(20);
+    let (daemon, mut client) = Daemon::start();
+    let file = daemon.open(&mut client, 6, O_RDWR, NewFdFlags::POSITIONED);
+    let duplicate = client.dup(file).unwrap();
+    let position_after = |pending: Pending, answered| {
+        let offset = daemon.next();
+        daemon.answer(&offset, answered);
+        // The position is that of the description, which the duplicate shares.
+        let outcome = pending.wait().result();
+        let _next = client.start_read(duplicate, 1).unwrap();
+        let sqe = daemon.next();
+        daemon.answer(&sqe, Ok(0));
+        (outcome, sqe.args[3])
+    };
+    assert_eq!(position_after(client.start_read(file, 8).unwrap(), Ok(3)), (Ok(3), 3));
+    assert_eq!(position_after(client.start_write(file, b"12345").unwrap(), Ok(5)), (Ok(5), 8));
+    assert_eq!(position_after(client.start_read(file, 8).unwrap(), error(EIO)), (error(EIO), 8));
+    assert_eq!(position_after(client.start_sync(file).unwrap(), Ok(4)), (Ok(4), 8));
+    let killed = client.start_read(file, 8).unwrap();
+    let sqe = daemon.next();
+    killed.abandon();
+    daemon.answer(&sqe, Ok(8));
+    assert_eq!(position_after(client.start_read(file, 8).unwrap(), Ok(0)), (Ok(0), 8));
 }
 
 #[test]
@@ -706,7 +636,7 @@ fn a_blocking_read_of_the_socket_waits_for_a_message() {
         register_scheme_inner(&socket, "test", ROOT).unwrap();
         name_clients.send(namespace.client("test", ME).unwrap()).unwrap();
         let request = socket.next_request(SignalBehavior::Interrupt).unwrap().unwrap();
-        let redox_scheme::RequestKind::Call(call) = request.kind() else { panic!("no call") };
+        let RequestKind::Call(call) = request.kind() else { panic!("no call") };
         socket.write_response(Response::ok(5, call), SignalBehavior::Restart).unwrap();
     });
     let client = clients.recv().unwrap();
@@ -717,10 +647,17 @@ fn a_blocking_read_of_the_socket_waits_for_a_message() {
 #[test]
 fn the_simultaneous_write_and_read_is_not_there() {
     let _watchdog = within(20);
-    let (daemon, _) = Daemon::start();
-    let event = Response::post_fevent(5, EventFlags::EVENT_READ.bits());
-    let result = daemon.socket.write_response_and_await_next_request(SignalBehavior::Interrupt, event);
+    let (daemon, mut client) = Daemon::start();
+    let read = blocked_read(&daemon, &mut client);
+    let request = daemon.socket.next_request(SignalBehavior::Interrupt).unwrap().unwrap();
+    let RequestKind::Call(call) = request.kind() else { panic!("no call") };
+    // The response is given away, and nobody gets it.
+    let result = daemon.socket.write_response_and_await_next_request(SignalBehavior::Interrupt, Response::ok(8, call));
     assert_eq!(result.map(drop), error(EOPNOTSUPP));
+    assert!(read.poll().is_none());
+    assert_eq!(client.unanswered(), 1);
+    read.interrupt();
+    assert_opcode(&daemon.next(), Opcode::Cancel);
 }
 
 #[test]
@@ -744,6 +681,40 @@ fn a_name_can_be_taken_once_in_a_namespace() {
     let client = here.client("test", ME).unwrap();
     let _open = client.start_open("file", O_RDONLY);
     assert_opcode(&daemon.next(), Opcode::OpenAt);
+}
+
+#[test]
+fn the_name_of_a_dead_scheme_can_be_taken_again() {
+    let _watchdog = within(20);
+    let namespace = Namespace::new();
+    drop(Daemon::register(&namespace, "test").unwrap());
+    let daemon = Daemon::register(&namespace, "test").unwrap();
+    let client = namespace.client("test", ME).unwrap();
+    let _open = client.start_open("file", O_RDONLY);
+    assert_opcode(&daemon.next(), Opcode::OpenAt);
+}
+
+#[test]
+fn a_refused_registration_does_not_keep_the_scheme_alive() {
+    let _watchdog = within(20);
+    let (here, there) = (Namespace::new(), Namespace::new());
+    let _other = Daemon::register(&here, "test").unwrap();
+    let daemon = Daemon::register(&there, "test").unwrap();
+    here.enter();
+    assert_eq!(register_scheme_inner(&daemon.socket, "test", ROOT), error(EEXIST));
+    let client = there.client("test", ME).unwrap();
+    drop(daemon);
+    assert_eq!(client.start_open("file", O_RDONLY).poll().unwrap().result(), error(ENODEV));
+}
+
+#[test]
+fn a_capability_does_not_keep_the_scheme_alive() {
+    let _watchdog = within(20);
+    let (daemon, client) = Daemon::start();
+    let capability = libredox::Fd::new(daemon.socket.create_this_scheme_fd(0, ROOT, 0, 0).unwrap());
+    drop(daemon);
+    assert_eq!(client.start_open("file", O_RDONLY).poll().unwrap().result(), error(ENODEV));
+    drop(capability);
 }
 
 #[test]
@@ -808,14 +779,20 @@ fn notes_are_written_read_and_removed() {
     assert_eq!(done(client.start_write(note, b"some text")).result(), Ok(9));
     client.seek(note, 5).unwrap();
     assert_eq!(done(client.start_read(note, 100)).bytes().unwrap(), b"text");
+    assert_eq!(done(client.start_read(note, 100)).bytes().unwrap(), b"", "the end");
     let stat = Client::stat_of(&done(client.start_stat(note))).unwrap();
     assert_eq!((stat.st_mode, stat.st_size), (syscall::MODE_FILE | 0o640, 9));
     assert_eq!(done(client.start_truncate(note, 4)).result(), Ok(0));
     client.seek(note, 0).unwrap();
     assert_eq!(done(client.start_read(note, 100)).bytes().unwrap(), b"some");
+    assert_eq!(done(client.start_rename(note, "b")).result(), Ok(0));
+    assert_eq!(open(&mut client, "a", O_RDONLY), error(ENOENT));
+    assert_eq!(done(client.start_rename(note, "a")).result(), Ok(0));
     assert_eq!(client.start_unlink("a", false).wait().result(), Ok(0));
     assert_eq!(client.start_unlink("a", false).wait().result(), error(ENOENT));
+    client.seek(note, 0).unwrap();
     assert_eq!(done(client.start_read(note, 2)).bytes().unwrap(), b"so", "still open");
+    assert_eq!(done(client.start_read(note, 2)).bytes().unwrap(), b"me");
     let again = open(&mut client, "a", O_RDWR | O_CREAT | O_TRUNC).unwrap();
     assert_eq!(done(client.start_read(again, 2)).bytes().unwrap(), b"");
 }

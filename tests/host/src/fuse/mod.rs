@@ -8,7 +8,7 @@ mod nodes;
 mod passthrough;
 mod wire;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io::IoSlice;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -20,8 +20,8 @@ use slab::Slab;
 use syscall::TimeSpec;
 use syscall::data::Stat;
 use syscall::dirent::{DirentHeader, DirentIter};
-use syscall::error::Error;
-use syscall::flag::{AT_REMOVEDIR, EventFlags, MapFlags, O_CREAT, O_DIRECTORY, O_EXCL, O_STAT};
+use syscall::error::{EIO, Error};
+use syscall::flag::{AT_REMOVEDIR, EventFlags, MapFlags, O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_STAT};
 use syscall::schemev2::NewFdFlags;
 use zerocopy::{Immutable, IntoBytes};
 
@@ -31,8 +31,8 @@ use self::nodes::{Nodes, is_directory};
 use self::passthrough::Backing;
 use self::wire::{
     AccessIn, Attr, AttrOut, BatchForgetIn, CreateIn, Dirent, EntryOut, FileIn, ForgetIn, ForgetOne, GetattrIn,
-    InHeader, InitIn, InitOut, InterruptIn, MkdirIn, OpenIn, OpenOut, OutHeader, PollIn, PollOut, ReadIn, SetattrIn,
-    StatfsOut, WriteIn, WriteOut, opcode,
+    InHeader, InitIn, InitOut, InterruptIn, MkdirIn, OpenIn, OpenOut, OutHeader, PollIn, PollOut, ReadIn, Rename2In,
+    RenameIn, SetattrIn, StatfsOut, WriteIn, WriteOut, opcode,
 };
 use crate::memory::{self, Region};
 use crate::process;
@@ -45,6 +45,10 @@ const BUFFER_SIZE: usize = MAX_WRITE as usize + 4096;
 const MAX_WRITE: u32 = 128 * 1024;
 /// The offset that the Redox kernel sends with reads and writes of a descriptor without a position.
 const NO_OFFSET: u64 = u64::MAX;
+const UTIME_NOW: i32 = (1 << 30) - 1;
+const UTIME_OMIT: i32 = (1 << 30) - 2;
+/// How often the device is read until it has nothing more, while requests come one at a time.
+const LOOK_FOR_MORE_EVERY: u8 = 8;
 /// How long the kernel may take to introduce itself, in milliseconds.
 const INIT_TIMEOUT: i64 = 5_000;
 /// How long the kernel may keep a directory's name, in seconds: what libfuse takes by default. Names of files are never kept.
@@ -74,7 +78,7 @@ struct File {
     positioned: bool,
     /// Whom to wake when the readiness changes.
     poll_handle: Option<u64>,
-    /// What has ever been polled for: the daemon announces only this.
+    /// What has ever been polled for: the daemon announces only this. FUSE does not tell when nobody polls any more.
     interest: EventFlags,
     /// Memory of the daemon that clients can map.
     memory: Option<Region>,
@@ -88,6 +92,13 @@ struct Requester {
     identity: Identity,
 }
 
+/// The step of a FUSE request that the daemon works on.
+#[derive(Clone, Copy, Debug)]
+struct InFlight {
+    tag: u32,
+    interrupted: bool,
+}
+
 /// A mounted scheme.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -99,11 +110,17 @@ pub(crate) struct Session {
     files: Slab<File>,
     /// The file of each description of the daemon.
     by_id: HashMap<usize, usize>,
-    /// The daemon's tag for each FUSE request that it works on.
-    in_flight: HashMap<u64, u32>,
+    /// The daemon's work on each FUSE request.
+    in_flight: BTreeMap<u64, InFlight>,
+    /// The request whose next step begins, if a signal has interrupted its caller: the kernel says that once, whichever step the daemon is at.
+    interrupted: Option<u64>,
     passthrough: bool,
-    /// The device had nothing more when it was read last.
+    /// Reading the device now would probably be in vain.
     drained: bool,
+    /// Several requests were there when the device was last read until it had none.
+    crowded: bool,
+    /// Counts the times that the device was read, and starts again.
+    turn: u8,
     buffer: Vec<u8>,
 }
 
@@ -121,9 +138,12 @@ impl Session {
             nodes: Nodes::new(),
             files: Slab::new(),
             by_id: HashMap::new(),
-            in_flight: HashMap::new(),
+            in_flight: BTreeMap::new(),
+            interrupted: None,
             passthrough: false,
             drained: false,
+            crowded: false,
+            turn: 0,
             buffer: vec![0; BUFFER_SIZE],
         };
         if let Err(cause) = session.initialize() {
@@ -182,9 +202,26 @@ impl Session {
         Ok(())
     }
 
-    /// Takes requests from the kernel until there is none, or until the daemon has `limit` messages to read.
+    /// Takes requests from the kernel: usually until there is none, or until the daemon has `limit` messages to read.
     pub(crate) fn pump(&mut self, kernel: &mut Kernel, limit: usize) {
+        // While requests come one at a time, looking for a second one is mostly a system call in vain, so that is not done each time.
+        let one_is_enough = !self.crowded && !self.turn.is_multiple_of(LOOK_FOR_MORE_EVERY);
+        self.turn = self.turn.wrapping_add(1);
+        self.receive(kernel, limit, one_is_enough);
+    }
+
+    /// Takes all requests that the kernel has.
+    pub(crate) fn drain(&mut self, kernel: &mut Kernel) {
+        self.receive(kernel, usize::MAX, false);
+    }
+
+    fn receive(&mut self, kernel: &mut Kernel, limit: usize, one_is_enough: bool) {
+        let mut count = 0;
         while kernel.backlog() < limit && !kernel.has_ended() {
+            if one_is_enough && kernel.backlog() > 0 {
+                self.drained = true;
+                return;
+            }
             let mut buffer = std::mem::take(&mut self.buffer);
             let received = rustix::io::read(&self.device, &mut buffer[..]);
             if let Ok(len) = received {
@@ -192,10 +229,12 @@ impl Session {
             }
             self.buffer = buffer;
             match received {
+                Ok(_) => count += 1,
                 // ENOENT: the request was taken back while we read it.
-                Ok(_) | Err(Errno::NOENT | Errno::INTR) => {}
+                Err(Errno::NOENT | Errno::INTR) => {}
                 Err(Errno::AGAIN) => {
                     self.drained = true;
+                    self.crowded = count > 1;
                     return;
                 }
                 // ENODEV: somebody unmounted us.
@@ -235,9 +274,10 @@ impl Session {
             opcode::INTERRUPT => {
                 // A request that is not in flight has been answered already.
                 if let Some((interrupt, _)) = wire::split::<InterruptIn>(body)
-                    && let Some(tag) = self.in_flight.get(&interrupt.unique)
+                    && let Some(step) = self.in_flight.get_mut(&interrupt.unique)
                 {
-                    kernel.cancel(*tag);
+                    step.interrupted = true;
+                    kernel.cancel(step.tag);
                 }
             }
             _ => {
@@ -262,6 +302,14 @@ impl Session {
             }
             opcode::UNLINK => self.unlink(kernel, from, wire::split_name(body)?.0, 0),
             opcode::RMDIR => self.unlink(kernel, from, wire::split_name(body)?.0, AT_REMOVEDIR),
+            opcode::RENAME => {
+                let (RenameIn { newdir }, rest) = wire::split(body)?;
+                self.rename(kernel, from, newdir, rest)?;
+            }
+            opcode::RENAME2 => match wire::split(body)? {
+                (Rename2In { newdir, flags: 0, .. }, rest) => self.rename(kernel, from, newdir, rest)?,
+                _ => self.refuse(from, LinuxErrno(libc::ENOSYS)),
+            },
             opcode::OPEN => self.open(kernel, from, wire::split(body)?.0, 0),
             opcode::OPENDIR => self.open(kernel, from, wire::split(body)?.0, O_DIRECTORY),
             opcode::CREATE => {
@@ -308,13 +356,21 @@ impl Session {
         operation: Operation,
         then: impl FnOnce(&mut Self, &mut Kernel, Answer) + Send + 'static,
     ) {
-        let completion =
-            Completion::Fuse(Continue(Box::new(move |session: &mut Self, kernel: &mut Kernel, answer| {
-                session.in_flight.remove(&from.unique);
-                then(session, kernel, answer);
-            })));
-        if let Some(tag) = kernel.request(from.identity, operation, completion) {
-            self.in_flight.insert(from.unique, tag);
+        let step = move |session: &mut Self, kernel: &mut Kernel, answer: Answer| {
+            let done = session.in_flight.remove(&from.unique);
+            session.interrupted = done.is_some_and(|step| step.interrupted).then_some(from.unique);
+            // Descriptors of other files cannot be handed to a caller that comes by FUSE.
+            let answer = if answer.descriptors.is_empty() { answer } else { Answer::error(EIO) };
+            then(session, kernel, answer);
+            session.interrupted = None;
+        };
+        let Some(tag) = kernel.request(from.identity, operation, Completion::Fuse(Continue(Box::new(step)))) else {
+            return;
+        };
+        let interrupted = self.interrupted == Some(from.unique);
+        self.in_flight.insert(from.unique, InFlight { tag, interrupted });
+        if interrupted {
+            kernel.cancel(tag);
         }
     }
 
@@ -396,17 +452,42 @@ impl Session {
 
     fn set_attributes(&mut self, kernel: &mut Kernel, from: Requester, request: SetattrIn) {
         let Some(node) = self.nodes.get(from.node) else { return self.refuse(from, STALE) };
-        let (path, old) = (node.path.clone(), node.stat);
-        let Some(operation) = change(&request, &old) else { return self.answer_attributes(kernel, from, None) };
+        let (path, changes) = (node.path.clone(), changes(&request, &node.stat));
         let file = (request.valid & wire::setattr::FH != 0).then_some(request.fh);
-        let then = move |session: &mut Self, kernel: &mut Kernel, answer: Answer| match answer.result {
-            Ok(_) => session.answer_attributes(kernel, from, file),
-            Err(error) => session.refuse(from, errno_to_linux(error.errno)),
-        };
-        match self.open_description(from.node, file) {
-            Some(id) => self.call(kernel, from, operation(id), then),
-            None => self.call_on_path(kernel, from, &path, operation, then),
+        if changes.is_empty() {
+            return self.answer_attributes(kernel, from, file);
         }
+        let then = move |session: &mut Self, kernel: &mut Kernel, result: Outcome<()>| match result {
+            Ok(()) => session.answer_attributes(kernel, from, file),
+            Err(errno) => session.refuse(from, errno),
+        };
+        if let Some(id) = self.open_description(from.node, file) {
+            return self.carry_out(kernel, from, id, changes, then);
+        }
+        let open = Operation::open(self.root, &path, O_STAT | O_CLOEXEC);
+        self.call(kernel, from, open, move |session, kernel, opened| match opened.result {
+            Ok(id) => session.carry_out(kernel, from, id, changes, move |session, kernel, result| {
+                kernel.close(id);
+                then(session, kernel, result);
+            }),
+            Err(error) => session.refuse(from, errno_to_linux(error.errno)),
+        });
+    }
+
+    /// Makes changes to a description, in order, up to the first that fails.
+    fn carry_out(
+        &mut self,
+        kernel: &mut Kernel,
+        from: Requester,
+        id: usize,
+        mut changes: VecDeque<Change>,
+        then: impl FnOnce(&mut Self, &mut Kernel, Outcome<()>) + Send + 'static,
+    ) {
+        let Some(change) = changes.pop_front() else { return then(self, kernel, Ok(())) };
+        self.call(kernel, from, change.operation(id), move |session, kernel, answer| match answer.result {
+            Ok(_) => session.carry_out(kernel, from, id, changes, then),
+            Err(error) => then(session, kernel, Err(errno_to_linux(error.errno))),
+        });
     }
 
     fn access(&mut self, kernel: &mut Kernel, from: Requester, request: AccessIn) {
@@ -443,6 +524,29 @@ impl Session {
         self.call(kernel, from, Operation::unlink(self.root, &path, flags), move |session, _, answer| {
             session.reply_result(from, answer.result);
         });
+    }
+
+    /// As a Redox client does it: the old path is opened to be looked at, and what is open is told its new path. `names` are those in the two directories.
+    fn rename(&mut self, kernel: &mut Kernel, from: Requester, new_parent: u64, names: &[u8]) -> Option<()> {
+        let (old_name, rest) = wire::split_name(names)?;
+        let (new_name, _) = wire::split_name(rest)?;
+        let paths = self.nodes.child_path(from.node, old_name).zip(self.nodes.child_path(new_parent, new_name));
+        let Some((old, new)) = paths else {
+            self.refuse(from, STALE);
+            return Some(());
+        };
+        let open = Operation::open(self.root, &old, O_STAT | O_NOFOLLOW | O_CLOEXEC);
+        self.call(kernel, from, open, move |session, kernel, opened| match opened.result {
+            Ok(id) => session.call(kernel, from, Operation::rename(id, &new), move |session, kernel, answer| {
+                kernel.close(id);
+                if answer.result.is_ok() {
+                    session.nodes.rename(&old, &new);
+                }
+                session.reply_result(from, answer.result);
+            }),
+            Err(error) => session.refuse(from, errno_to_linux(error.errno)),
+        });
+        Some(())
     }
 
     fn open(&mut self, kernel: &mut Kernel, from: Requester, request: OpenIn, extra_flags: usize) {
@@ -661,10 +765,11 @@ impl Session {
     fn send(&self, mut header: OutHeader, parts: &[&[u8]]) {
         let body = parts.iter().map(|part| part.len()).sum::<usize>();
         header.len = u32::try_from(size_of::<OutHeader>() + body).unwrap_or(u32::MAX);
-        let mut slices = vec![IoSlice::new(header.as_bytes())];
-        slices.extend(parts.iter().map(|part| IoSlice::new(part)));
+        // No message has more than two parts.
+        let part = |index: usize| IoSlice::new(parts.get(index).copied().unwrap_or_default());
+        let slices = [IoSlice::new(header.as_bytes()), part(0), part(1)];
         // An error means that the caller is gone, or the mount is; there is nobody left to tell.
-        let _ = rustix::io::writev(&self.device, &slices);
+        let _ = rustix::io::writev(&self.device, &slices[..=parts.len().min(2)]);
     }
 }
 
@@ -711,27 +816,52 @@ fn attributes(node: u64, stat: &Stat) -> Attr {
     }
 }
 
-/// The one change that a SETATTR asks for, as an operation on a descriptor; none if it asks for nothing.
-fn change(request: &SetattrIn, old: &Stat) -> Option<Box<dyn FnOnce(usize) -> Operation + Send>> {
-    let has = |bit: u32| request.valid & bit != 0;
-    let SetattrIn { size, mode, atime, mtime, atimensec, mtimensec, .. } = *request;
-    let uid = if has(wire::setattr::UID) { request.uid } else { old.st_uid };
-    let gid = if has(wire::setattr::GID) { request.gid } else { old.st_gid };
-    if has(wire::setattr::SIZE) {
-        Some(Box::new(move |id| Operation::truncate(id, size)))
-    } else if has(wire::setattr::MODE) {
-        Some(Box::new(move |id| Operation::chmod(id, mode & 0o7777)))
-    } else if has(wire::setattr::UID | wire::setattr::GID) {
-        Some(Box::new(move |id| Operation::chown(id, uid, gid)))
-    } else if has(wire::setattr::ATIME | wire::setattr::MTIME) {
-        Some(Box::new(move |id| Operation::set_times(id, [time(atime, atimensec), time(mtime, mtimensec)])))
-    } else {
-        None
+/// A change of attributes.
+#[derive(Clone, Copy, Debug)]
+enum Change {
+    Size(u64),
+    Mode(u32),
+    Owner(u32, u32),
+    Times([TimeSpec; 2]),
+}
+
+impl Change {
+    fn operation(self, id: usize) -> Operation {
+        match self {
+            Self::Size(len) => Operation::truncate(id, len),
+            Self::Mode(mode) => Operation::chmod(id, mode),
+            Self::Owner(uid, gid) => Operation::chown(id, uid, gid),
+            Self::Times(times) => Operation::set_times(id, times),
+        }
     }
 }
 
-fn time(seconds: u64, nanoseconds: u32) -> TimeSpec {
-    TimeSpec { tv_sec: seconds.cast_signed(), tv_nsec: nanoseconds.cast_signed() }
+/// The changes that a SETATTR asks for, in the order in which they are made. Linux asks for several at once: chown(2) takes the set-user-id bit away.
+fn changes(request: &SetattrIn, old: &Stat) -> VecDeque<Change> {
+    use wire::setattr::{ATIME, ATIME_NOW, GID, MODE, MTIME, MTIME_NOW, SIZE, UID};
+    let has = |bit: u32| request.valid & bit != 0;
+    let uid = if has(UID) { request.uid } else { old.st_uid };
+    let gid = if has(GID) { request.gid } else { old.st_gid };
+    let accessed = time(has(ATIME), has(ATIME_NOW), request.atime, request.atimensec);
+    let modified = time(has(MTIME), has(MTIME_NOW), request.mtime, request.mtimensec);
+    [
+        has(SIZE).then_some(Change::Size(request.size)),
+        has(MODE).then_some(Change::Mode(request.mode & 0o7777)),
+        has(UID | GID).then_some(Change::Owner(uid, gid)),
+        has(ATIME | MTIME).then_some(Change::Times([accessed, modified])),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// A time as futimens passes it; relibc's values for "now" and "leave it" are Linux's.
+fn time(given: bool, now: bool, seconds: u64, nanoseconds: u32) -> TimeSpec {
+    match (given, now) {
+        (false, _) => TimeSpec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+        (true, true) => TimeSpec { tv_sec: 0, tv_nsec: UTIME_NOW },
+        (true, false) => TimeSpec { tv_sec: seconds.cast_signed(), tv_nsec: nanoseconds.cast_signed() },
+    }
 }
 
 /// access(2): the permission bits, as they apply to `who`.

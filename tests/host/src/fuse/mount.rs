@@ -9,7 +9,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
@@ -102,7 +102,7 @@ impl Mount {
         let descriptor = theirs.as_raw_fd();
         let mut command = Command::new("fusermount3");
         command.arg("-o").arg(options).arg("--").arg(&self.directory);
-        command.env("_FUSE_COMMFD", descriptor.to_string()).stdin(Stdio::null());
+        command.env("_FUSE_COMMFD", descriptor.to_string()).stdin(Stdio::null()).stderr(Stdio::piped());
         // SAFETY: between fork and exec only fcntl is called, which is async-signal-safe, on a descriptor that outlives the child's start.
         unsafe {
             command.pre_exec(move || match libc::fcntl(descriptor, libc::F_SETFD, 0) {
@@ -110,16 +110,16 @@ impl Mount {
                 _ => Ok(()),
             });
         }
-        let mut child = command.spawn().map_err(helper_missing)?;
+        let child = command.spawn().map_err(helper_missing)?;
         drop(theirs);
         let received = receive_descriptor(&ours);
-        let status = child.wait().map_err(|error| format!("fusermount3: {error}"))?;
+        let output = child.wait_with_output().map_err(|error| format!("fusermount3: {error}"))?;
         match received {
-            Some(device) if status.success() => {
+            Some(device) if output.status.success() => {
                 rustix::io::ioctl_fionbio(&device, true).map_err(|error| format!("/dev/fuse: {error}"))?;
                 Ok(device)
             }
-            _ => Err(format!("fusermount3 failed ({status})")),
+            _ => Err(helper_failed(&output)),
         }
     }
 }
@@ -136,8 +136,15 @@ fn receive_descriptor(socket: &OwnedFd) -> Option<OwnedFd> {
 }
 
 fn run_helper(arguments: &[&OsStr]) -> Result<(), String> {
-    let status = Command::new("fusermount3").args(arguments).stderr(Stdio::null()).status().map_err(helper_missing)?;
-    if status.success() { Ok(()) } else { Err(format!("fusermount3 failed ({status})")) }
+    let output = Command::new("fusermount3").args(arguments).output().map_err(helper_missing)?;
+    if output.status.success() { Ok(()) } else { Err(helper_failed(&output)) }
+}
+
+/// What fusermount3 said of its failure, in one line.
+fn helper_failed(output: &Output) -> String {
+    let said = String::from_utf8_lossy(&output.stderr);
+    let said = said.lines().map(|line| line.trim_start_matches("fusermount3: ")).collect::<Vec<_>>().join("; ");
+    if said.is_empty() { format!("fusermount3 failed ({})", output.status) } else { format!("fusermount3: {said}") }
 }
 
 fn helper_missing(error: std::io::Error) -> String {

@@ -83,6 +83,24 @@ impl Nodes {
         number
     }
 
+    /// What was at `old`, and all that is below it, is at `new` from now on.
+    pub(super) fn rename(&mut self, old: &str, new: &str) {
+        // What was at the new path is gone, though descriptions of it may be open.
+        self.by_path.remove(new);
+        for (number, node) in &mut self.by_number {
+            let below = match node.path.strip_prefix(old) {
+                Some(below) if below.is_empty() || below.starts_with('/') => below,
+                _ => continue,
+            };
+            let path = format!("{new}{below}");
+            if self.by_path.get(&node.path) == Some(number) {
+                self.by_path.remove(&node.path);
+                self.by_path.insert(path.clone(), *number);
+            }
+            node.path = path;
+        }
+    }
+
     /// The kernel forgets `count` look-ups of an inode.
     pub(super) fn forget(&mut self, number: u64, count: u64) {
         let Some(node) = self.by_number.get_mut(&number) else { return };
@@ -117,6 +135,21 @@ mod tests {
         let number = nodes.look_up("sem/x", numbered);
         assert_eq!(nodes.look_up("sem/x", numbered), number);
         assert_ne!(nodes.look_up("sem/x", Stat { st_ino: 8, ..file }), number);
+    }
+
+    #[test]
+    fn renamed_inodes_take_what_is_below_along() {
+        let mut nodes = Nodes::new();
+        let directory = Stat { st_mode: syscall::MODE_DIR, ..Stat::default() };
+        let file = Stat { st_mode: syscall::MODE_FILE, st_ino: 7, ..Stat::default() };
+        let numbers = ["a", "a/b", "ab", "c"].map(|path| nodes.look_up(path, directory));
+        let below = nodes.look_up("a/b/file", file);
+        nodes.rename("a", "c");
+        let paths = numbers.map(|number| nodes.get(number).map(|node| node.path.clone()).unwrap_or_default());
+        assert_eq!(paths, ["c", "c/b", "ab", "c"]);
+        assert_eq!(nodes.look_up("c/b/file", file), below);
+        assert_eq!(nodes.look_up("c", directory), numbers[0], "the one that was there before is gone");
+        assert_ne!(nodes.look_up("a", directory), numbers[0]);
     }
 
     #[test]

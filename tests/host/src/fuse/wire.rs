@@ -18,6 +18,7 @@ pub(super) mod opcode {
     pub(crate) const MKDIR: u32 = 9;
     pub(crate) const UNLINK: u32 = 10;
     pub(crate) const RMDIR: u32 = 11;
+    pub(crate) const RENAME: u32 = 12;
     pub(crate) const OPEN: u32 = 14;
     pub(crate) const READ: u32 = 15;
     pub(crate) const WRITE: u32 = 16;
@@ -35,6 +36,7 @@ pub(super) mod opcode {
     pub(crate) const IOCTL: u32 = 39;
     pub(crate) const POLL: u32 = 40;
     pub(crate) const BATCH_FORGET: u32 = 42;
+    pub(crate) const RENAME2: u32 = 45;
 }
 
 pub(super) const NOTIFY_POLL: i32 = 1;
@@ -66,6 +68,8 @@ pub(super) mod setattr {
     pub(crate) const ATIME: u32 = 1 << 4;
     pub(crate) const MTIME: u32 = 1 << 5;
     pub(crate) const FH: u32 = 1 << 6;
+    pub(crate) const ATIME_NOW: u32 = 1 << 7;
+    pub(crate) const MTIME_NOW: u32 = 1 << 8;
 }
 
 /// In `GetattrIn::flags`: the descriptor is given.
@@ -198,6 +202,20 @@ pub(super) struct SetattrIn {
 pub(super) struct MkdirIn {
     pub(super) mode: u32,
     pub(super) umask: u32,
+}
+
+#[derive(Clone, Copy, Debug, FromBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub(super) struct RenameIn {
+    pub(super) newdir: u64,
+}
+
+#[derive(Clone, Copy, Debug, FromBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub(super) struct Rename2In {
+    pub(super) newdir: u64,
+    pub(super) flags: u32,
+    pub(super) padding: u32,
 }
 
 #[derive(Clone, Copy, Debug, FromBytes, Immutable, KnownLayout)]

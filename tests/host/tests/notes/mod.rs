@@ -2,7 +2,7 @@
 //!
 //! | path | what it is |
 //! |---|---|
-//! | any name | a note: created with O_CREAT, read and written with a position |
+//! | any name | a note: created with O_CREAT, read and written with a position, renamed |
 //! | `page` | one page of memory that clients map |
 //! | `page-value` | the first word of that page as the daemon sees it, in decimal |
 //! | `who` | process, user and group of who opened it |
@@ -11,6 +11,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
+use std::os::fd::IntoRawFd;
 use std::ptr::NonNull;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,16 +23,26 @@ use redox_scheme::scheme::{SchemeSync, register_sync_scheme};
 use redox_scheme::wrappers::ReadinessBased;
 use redox_scheme::{CallerCtx, OpenResult, Response, SignalBehavior, Socket};
 use slab::Slab;
-use syscall::data::Stat;
+use syscall::data::{Stat, TimeSpec};
 use syscall::dirent::{DirEntry, DirentBuf, DirentKind};
 use syscall::error::{
-    EACCES, EBADF, EEXIST, EINVAL, EISDIR, ENOENT, ENOTDIR, EOPNOTSUPP, EPERM, ESPIPE, EWOULDBLOCK, Error, Result,
+    EACCES, EBADF, EEXIST, EINVAL, EISDIR, EMFILE, ENOENT, ENOTDIR, EOPNOTSUPP, EPERM, ESPIPE, EWOULDBLOCK, Error,
+    Result,
 };
 use syscall::flag::{AT_REMOVEDIR, EventFlags, MapFlags, MunmapFlags, O_CREAT, O_DIRECTORY, O_EXCL, O_TRUNC};
 use syscall::schemev2::NewFdFlags;
 
 pub(crate) const NAME: &str = "notes";
 const PAGE_SIZE: usize = 4096;
+/// A path that leads to a descriptor of another scheme.
+pub(crate) const ELSEWHERE: &str = "elsewhere";
+/// As relibc defines them.
+const UTIME_NOW: i32 = (1 << 30) - 1;
+const UTIME_OMIT: i32 = (1 << 30) - 2;
+/// The present, which never changes here.
+pub(crate) const NOW: TimeSpec = TimeSpec { tv_sec: 1_234_567_890, tv_nsec: 0 };
+/// A user to whom no note can be given.
+pub(crate) const REFUSED_OWNER: u32 = 666;
 /// The numbers of the files that are always there come before those of the notes.
 const FIRST_NOTE: u64 = 10;
 const BUILT_IN: [(&str, Place, u64); 4] = [
@@ -41,10 +52,13 @@ const BUILT_IN: [(&str, Place, u64); 4] = [
     ("who", Place::Who(String::new()), 5),
 ];
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Note {
     number: u64,
     mode: u16,
+    owner: (u32, u32),
+    /// When it was read and written, as far as somebody has said so.
+    times: [TimeSpec; 2],
     text: Vec<u8>,
 }
 
@@ -112,7 +126,8 @@ impl Notes {
     }
 
     fn create(&mut self, name: &str, mode: u16) -> Place {
-        let note = Rc::new(RefCell::new(Note { number: self.next_number, mode, text: Vec::new() }));
+        let note = Note { number: self.next_number, mode, ..Note::default() };
+        let note = Rc::new(RefCell::new(note));
         self.next_number += 1;
         self.notes.insert(name.to_owned(), Rc::clone(&note));
         Place::Note(note)
@@ -145,7 +160,7 @@ impl Notes {
         match place {
             Place::Root => (syscall::MODE_DIR | 0o777, 1, 0),
             Place::Note(note) => {
-                let Note { number, mode, text } = &*note.borrow();
+                let Note { number, mode, text, .. } = &*note.borrow();
                 (syscall::MODE_FILE | mode, *number, text.len() as u64)
             }
             Place::Page => (syscall::MODE_FILE | 0o666, 2, PAGE_SIZE as u64),
@@ -171,6 +186,10 @@ impl SchemeSync for Notes {
     fn openat(&mut self, fd: usize, path: &str, flags: usize, _: u32, ctx: &CallerCtx) -> Result<OpenResult> {
         let Place::Root = self.place(fd)? else { return Err(Error::new(EACCES)) };
         let name = path.trim_matches('/');
+        if name == ELSEWHERE {
+            let (reader, _) = std::io::pipe().map_err(|_| Error::new(EMFILE))?;
+            return Ok(OpenResult::OtherScheme { fd: reader.into_raw_fd().cast_unsigned() as usize });
+        }
         let place = match self.find(name) {
             Some(_) if flags & O_EXCL != 0 => return Err(Error::new(EEXIST)),
             Some(Place::Who(_)) => Place::Who(format!("{} {} {}", ctx.pid, ctx.uid, ctx.gid)),
@@ -245,8 +264,39 @@ impl SchemeSync for Notes {
 
     fn fchmod(&mut self, id: usize, new_mode: u16, _: &CallerCtx) -> Result<()> {
         let Place::Note(note) = self.place(id)? else { return Err(Error::new(EPERM)) };
-        note.borrow_mut().mode = new_mode & 0o777;
+        note.borrow_mut().mode = new_mode & 0o7777;
         Ok(())
+    }
+
+    fn fchown(&mut self, id: usize, new_uid: u32, new_gid: u32, _: &CallerCtx) -> Result<()> {
+        let Place::Note(note) = self.place(id)? else { return Err(Error::new(EPERM)) };
+        if new_uid == REFUSED_OWNER {
+            return Err(Error::new(EPERM));
+        }
+        note.borrow_mut().owner = (new_uid, new_gid);
+        Ok(())
+    }
+
+    fn futimens(&mut self, id: usize, times: &[TimeSpec], _: &CallerCtx) -> Result<()> {
+        let Place::Note(note) = self.place(id)? else { return Err(Error::new(EPERM)) };
+        for (kept, new) in note.borrow_mut().times.iter_mut().zip(times) {
+            match new.tv_nsec {
+                UTIME_OMIT => {}
+                UTIME_NOW => *kept = NOW,
+                _ => *kept = *new,
+            }
+        }
+        Ok(())
+    }
+
+    fn frename(&mut self, id: usize, path: &str, _: &CallerCtx) -> Result<usize> {
+        let Place::Note(note) = self.place(id)? else { return Err(Error::new(EPERM)) };
+        if BUILT_IN.iter().any(|(name, ..)| *name == path) {
+            return Err(Error::new(EPERM));
+        }
+        self.notes.retain(|_, other| !Rc::ptr_eq(other, &note));
+        self.notes.insert(path.to_owned(), note);
+        Ok(0)
     }
 
     fn ftruncate(&mut self, id: usize, len: u64, _: &CallerCtx) -> Result<()> {
@@ -270,6 +320,11 @@ impl SchemeSync for Notes {
     fn fstat(&mut self, id: usize, stat: &mut Stat, _: &CallerCtx) -> Result<()> {
         let (st_mode, st_ino, st_size) = self.attributes(&self.place(id)?);
         *stat = Stat { st_mode, st_ino, st_size, st_nlink: 1, st_blksize: 4096, ..Stat::default() };
+        if let Place::Note(note) = self.place(id)? {
+            let Note { owner, times: [read, written], .. } = &*note.borrow();
+            (stat.st_uid, stat.st_gid) = *owner;
+            (stat.st_atime, stat.st_mtime) = (read.tv_sec.cast_unsigned(), written.tv_sec.cast_unsigned());
+        }
         Ok(())
     }
 
