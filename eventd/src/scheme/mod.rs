@@ -13,8 +13,8 @@ use slab::Slab;
 use syscall::data::Stat;
 use syscall::dirent::{DirEntry, DirentBuf};
 use syscall::error::{
-    EACCES, EAGAIN, EBADF, ECANCELED, EEXIST, EINVAL, EISDIR, ENODEV, ENOTDIR, EOPNOTSUPP, EPERM, EWOULDBLOCK, Error,
-    Result,
+    EACCES, EAGAIN, EBADF, ECANCELED, EEXIST, EINVAL, EISDIR, ENODEV, ENOTDIR, EOPNOTSUPP, EPERM, ESPIPE, EWOULDBLOCK,
+    Error, Result,
 };
 use syscall::flag::{
     EventFlags, MapFlags, O_ACCMODE, O_CREAT, O_DIRECTORY, O_EXCL, O_NONBLOCK, O_RDONLY, O_STAT, O_TRUNC, O_WRONLY,
@@ -259,12 +259,14 @@ impl SchemeSync for Scheme {
             return Ok(len);
         }
         let eventfd = self.eventfd(id, O_RDONLY)?;
+        refuse_position(offset)?;
         let progress = self.eventfds.read(eventfd, buf.len(), blocking(flags), ctx.id, &mut self.effects);
         put_value(buf, self.finish(progress)?)
     }
 
-    fn write(&mut self, id: usize, buf: &[u8], _offset: u64, flags: u32, ctx: &CallerCtx) -> Result<usize> {
+    fn write(&mut self, id: usize, buf: &[u8], offset: u64, flags: u32, ctx: &CallerCtx) -> Result<usize> {
         let eventfd = self.eventfd(id, O_WRONLY)?;
+        refuse_position(offset)?;
         let progress = self.eventfds.write(eventfd, buf, blocking(flags), ctx.id, &mut self.effects);
         self.finish(progress)?;
         Ok(buf.len())
@@ -383,6 +385,13 @@ impl SchemeSync for Scheme {
             self.eventfds.close(id, &mut self.effects);
         }
     }
+}
+
+/// The offset of a read or write that names no position, on a description that has none. Only pread and pwrite name one (semantics 15).
+const NO_POSITION: u64 = u64::MAX;
+
+fn refuse_position(offset: u64) -> Result<()> {
+    if offset == NO_POSITION { Ok(()) } else { Err(Error::new(ESPIPE)) }
 }
 
 fn blocking(flags: u32) -> Blocking {

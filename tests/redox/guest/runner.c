@@ -42,6 +42,8 @@ static void run(char *line)
     if (child == 0) {
         char path[1024];
         snprintf(path, sizeof path, "/scheme/initfs/bin/%s", arguments[0]);
+        /* A program that executes itself again does it by this. */
+        arguments[0] = path;
         execv(path, arguments);
         printf("cannot execute %s: %s\n", path, strerror(errno));
         fflush(stdout);

@@ -1379,6 +1379,20 @@ fn fpath_names_what_was_opened() {
 }
 
 #[test]
+fn a_counter_has_no_positions_15() {
+    let mut world = World::new();
+    let mut client = world.process();
+    let counter = world.counter(&mut client, 7);
+    let id = client.id(counter).unwrap() as u64;
+    for (opcode, offset) in [(Opcode::Read, 0), (Opcode::Read, 8), (Opcode::Write, 0), (Opcode::Write, u64::MAX - 1)] {
+        let positioned = client.start_raw(opcode as u8, [id, 0, 0, offset, 0, 0], Some(&1_u64.to_ne_bytes()));
+        assert_eq!(world.result(positioned), Err(libc::ESPIPE), "{opcode:?} at {offset}");
+    }
+    let plain = client.start_read(counter, 8).unwrap();
+    assert_eq!(world.outcome(plain).bytes().unwrap(), 7_u64.to_ne_bytes(), "nothing was taken or added");
+}
+
+#[test]
 fn what_a_counter_cannot_do_17() {
     let mut world = World::new();
     let mut client = world.process();
