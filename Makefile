@@ -8,7 +8,7 @@
 SCHEME_ROOT ?= /tmp/scheme
 export SCHEME_ROOT
 
-.PHONY: run build test bench check check-redox test-redox clean
+.PHONY: run build test bench check check-redox check-redox-if-possible test-redox clean
 
 run: build
 	@echo
@@ -39,6 +39,10 @@ check:
 
 check-redox:
 	@tests/redox/check.sh
+
+# Exit status 3 means that this machine has no source of std; anything else is the outcome.
+check-redox-if-possible:
+	@tests/redox/check.sh || { status=$$?; [ $$status = 3 ] && echo "check-redox: skipped" || exit $$status; }
 
 test-redox:
 	@tests/redox/run.sh
