@@ -456,9 +456,9 @@ static void check_exec(void)
 
 int main(int argc, char **argv)
 {
-	start_output();
 	if (argc == 4)
 		return run_exec_mode(argv);
+	start_output();
 	program = argv[0];
 	GROUP(check_dup_shares_counter());
 	GROUP(check_dup_shares_status());
