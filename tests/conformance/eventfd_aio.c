@@ -5,7 +5,6 @@
 #include "events.h"
 
 #include <linux/aio_abi.h>
-#include <sys/select.h>
 
 #define EVENT_MS 5000
 
@@ -53,24 +52,6 @@ static void report_poll(const char *key, int fd)
 
 	must(poll(&p, 1, 0), "poll");
 	report(key, "poll=%s", poll_text(p.revents, text));
-}
-
-static void report_select(const char *key, int fd)
-{
-	struct timeval now = { 0 };
-	fd_set in, out, except;
-	int ret;
-
-	FD_ZERO(&in);
-	FD_ZERO(&out);
-	FD_ZERO(&except);
-	FD_SET(fd, &in);
-	FD_SET(fd, &out);
-	FD_SET(fd, &except);
-	ret = select(fd + 1, &in, &out, &except, &now);
-	report(key, "ret=%d readable=%s writable=%s exceptional=%s", ret,
-	       yes_no(FD_ISSET(fd, &in)), yes_no(FD_ISSET(fd, &out)),
-	       yes_no(FD_ISSET(fd, &except)));
 }
 
 static void report_epoll(const char *key, int fd)

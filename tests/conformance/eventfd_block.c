@@ -1,7 +1,6 @@
 /* Blocked readers, writers and pollers in threads and processes: 24, 27, 37, 38, 53, 54, 57. */
 #include "events.h"
 
-#include <sys/select.h>
 
 #define MAX_TASKS 8
 #define ROUNDS 300
@@ -328,15 +327,6 @@ static struct io poll_body(struct task *task)
 	struct pollfd p = { .fd = task->fd, .events = (short)task->value };
 
 	return io_result(poll(&p, 1, -1));
-}
-
-static struct io select_body(struct task *task)
-{
-	fd_set in;
-
-	FD_ZERO(&in);
-	FD_SET(task->fd, &in);
-	return io_result(select(task->fd + 1, &in, NULL, NULL, NULL));
 }
 
 static struct io own_epoll_body(struct task *task)

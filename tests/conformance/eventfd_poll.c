@@ -1,7 +1,6 @@
 /* Readiness by poll, select and epoll: 42, 43, 46-52, and wake-up counts for 54. */
 #include "events.h"
 
-#include <sys/select.h>
 
 /* How long an event may take that must come, and how long one is looked for that must not. */
 #define EVENT_MS 5000
@@ -121,24 +120,6 @@ static void check_other_bits(void)
 	io_write(fd, COUNT_MAX - 1);
 	report("46.maximum", "poll=%s", poll_text(poll_now(fd, asked), text));
 	close(fd);
-}
-
-static void report_select(const char *key, int fd)
-{
-	struct timeval now = { 0 };
-	fd_set in, out, except;
-	int ret;
-
-	FD_ZERO(&in);
-	FD_ZERO(&out);
-	FD_ZERO(&except);
-	FD_SET(fd, &in);
-	FD_SET(fd, &out);
-	FD_SET(fd, &except);
-	ret = select(fd + 1, &in, &out, &except, &now);
-	report(key, "ret=%d readable=%s writable=%s exceptional=%s", ret,
-	       yes_no(FD_ISSET(fd, &in)), yes_no(FD_ISSET(fd, &out)),
-	       yes_no(FD_ISSET(fd, &except)));
 }
 
 static void check_select(void)

@@ -4,7 +4,6 @@
  */
 #include "events.h"
 
-#include <sys/select.h>
 #include <sys/time.h>
 
 static atomic_int signals_seen;
@@ -62,15 +61,6 @@ static struct io poll_body(struct task *task)
 	struct pollfd p = { .fd = task->fd, .events = POLLIN };
 
 	return io_result(poll(&p, 1, -1));
-}
-
-static struct io select_body(struct task *task)
-{
-	fd_set in;
-
-	FD_ZERO(&in);
-	FD_SET(task->fd, &in);
-	return io_result(select(task->fd + 1, &in, NULL, NULL, NULL));
 }
 
 static struct io epoll_body(struct task *task)

@@ -5,6 +5,7 @@
 #include "conformance.h"
 
 #include <sys/epoll.h>
+#include <sys/select.h>
 
 #define EVENTS_TEXT_SIZE 128
 
@@ -93,6 +94,35 @@ static inline int make_epoll(int fd, uint32_t events)
 
 	watch(epoll, EPOLL_CTL_ADD, fd, events);
 	return epoll;
+}
+
+/* What select says at once of one descriptor. */
+static inline void report_select(const char *key, int fd)
+{
+	struct timeval now = { 0 };
+	fd_set in, out, except;
+	int ret;
+
+	FD_ZERO(&in);
+	FD_ZERO(&out);
+	FD_ZERO(&except);
+	FD_SET(fd, &in);
+	FD_SET(fd, &out);
+	FD_SET(fd, &except);
+	ret = select(fd + 1, &in, &out, &except, &now);
+	report(key, "ret=%d readable=%s writable=%s exceptional=%s", ret,
+	       yes_no(FD_ISSET(fd, &in)), yes_no(FD_ISSET(fd, &out)),
+	       yes_no(FD_ISSET(fd, &except)));
+}
+
+/* Waits in select until the task's descriptor can be read. */
+static inline struct io select_body(struct task *task)
+{
+	fd_set in;
+
+	FD_ZERO(&in);
+	FD_SET(task->fd, &in);
+	return io_result(select(task->fd + 1, &in, NULL, NULL, NULL));
 }
 
 #endif
