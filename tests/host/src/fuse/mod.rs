@@ -407,6 +407,11 @@ impl Session {
 
     fn look_up(&mut self, kernel: &mut Kernel, from: Requester, name: &str) {
         let Some(path) = self.nodes.child_path(from.node, name) else { return self.refuse(from, STALE) };
+        self.answer_entry(kernel, from, path);
+    }
+
+    /// Replies with the inode and the attributes of `path`.
+    fn answer_entry(&mut self, kernel: &mut Kernel, from: Requester, path: String) {
         self.stat_path(kernel, from, &path.clone(), move |session, stat| match stat {
             Ok(stat) => {
                 let entry = session.entry(&path, stat);
@@ -507,13 +512,7 @@ impl Session {
         self.call(kernel, from, open, move |session, kernel, opened| match opened.result {
             Ok(id) => {
                 kernel.close(id);
-                session.stat_path(kernel, from, &path.clone(), move |session, stat| match stat {
-                    Ok(stat) => {
-                        let entry = session.entry(&path, stat);
-                        session.reply(from.unique, &entry);
-                    }
-                    Err(errno) => session.refuse(from, errno),
-                });
+                session.answer_entry(kernel, from, path);
             }
             Err(error) => session.refuse(from, errno_to_linux(error.errno)),
         });
