@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use redox_scheme::scheme::{SchemeResponse, SchemeState, register_sync_scheme};
+use redox_scheme::scheme::{SchemeResponse, SchemeState, SchemeSync, register_sync_scheme};
 use redox_scheme::{CallRequest, Request, RequestKind, Response, SignalBehavior, Socket};
 use syscall::error::{EAGAIN, EINTR, EOPNOTSUPP, EWOULDBLOCK, Error, Result};
 
@@ -88,7 +88,7 @@ impl Server {
         match request.kind() {
             RequestKind::Call(call) => self.handle_call(call),
             RequestKind::Cancellation(cancel) => self.scheme.cancel(cancel.id, &mut self.answers),
-            RequestKind::OnClose { id } => redox_scheme::scheme::SchemeSync::on_close(&mut self.scheme, id),
+            RequestKind::OnClose { id } => self.scheme.on_close(id),
             RequestKind::SendFd(send) => self.answers.push_back(Response::err(EOPNOTSUPP, send)),
             RequestKind::RecvFd(receive) => self.answers.push_back(Response::err(EOPNOTSUPP, receive)),
             // One-way messages about mappings and locks, which eventd never grants.
