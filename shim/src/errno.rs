@@ -5,12 +5,24 @@
 pub struct Errno(pub i32);
 
 impl Errno {
+    /// No such file.
+    pub(crate) const ENOENT: Self = Self(2);
     /// Bad descriptor.
     pub(crate) const EBADF: Self = Self(9);
+    /// No memory.
+    pub(crate) const ENOMEM: Self = Self(12);
+    /// Permission denied.
+    pub(crate) const EACCES: Self = Self(13);
+    /// File exists.
+    pub(crate) const EEXIST: Self = Self(17);
     /// Invalid argument.
     pub(crate) const EINVAL: Self = Self(22);
     /// Too many open files.
     pub(crate) const EMFILE: Self = Self(24);
+    /// File name too long.
+    pub(crate) const ENAMETOOLONG: Self = Self(36);
+    /// Operation not permitted.
+    pub(crate) const EPERM: Self = Self(1);
     /// A failure for which the C library leaves errno as it is.
     pub const UNCHANGED: Self = Self(0);
 }

@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use crate::Errno;
-use crate::path::CounterPath;
+use crate::path::Path;
 use crate::sys::{self, flag};
 
 /// A read takes 1 instead of the whole count.
@@ -26,8 +26,8 @@ const REDOX_NONBLOCK: i32 = 0x0004_0000;
 /// eventfd(2), semantics 1-6.
 pub fn eventfd(initval: u32, flags: i32) -> Result<i32, Errno> {
     let open_flags = open_flags(flags)?;
-    let path = CounterPath::new(initval, flags & EFD_SEMAPHORE != 0);
-    c_descriptor(sys::open(path.absolute(), open_flags)?)
+    let path = Path::counter(initval, flags & EFD_SEMAPHORE != 0);
+    c_descriptor(sys::open(path.absolute(), open_flags, 0)?)
 }
 
 /// [`eventfd()`], from a descriptor of the root of the scheme (`/scheme/eventd`) that the C library keeps: this saves looking the scheme up, which costs more than
@@ -37,7 +37,7 @@ pub fn eventfd(initval: u32, flags: i32) -> Result<i32, Errno> {
 /// As [`eventfd()`]; ENODEV or EBADF if the descriptor does not lead to a running eventd any more.
 pub fn eventfd_at(root: usize, initval: u32, flags: i32) -> Result<i32, Errno> {
     let open_flags = open_flags(flags)?;
-    let path = CounterPath::new(initval, flags & EFD_SEMAPHORE != 0);
+    let path = Path::counter(initval, flags & EFD_SEMAPHORE != 0);
     c_descriptor(sys::open_at(root, path.relative(), open_flags)?)
 }
 

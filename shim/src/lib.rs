@@ -1,17 +1,26 @@
-//! `<sys/eventfd.h>` for a C library, forwarded to eventd.
+//! `<sys/eventfd.h>` and the named semaphores of `<semaphore.h>` for a C library, forwarded to eventd.
 //!
-//! The crate allocates nothing and reaches the outside through libredox's C ABI only, which the C library itself provides. With the feature `c-abi` it exports
+//! The crate reaches the outside through libredox's C ABI only, which the C library itself provides. With the feature `c-abi` it exports
 //! the C functions; without, their Rust forms are there for a C library that has its own way of exporting.
 #![cfg_attr(not(test), no_std)]
+#![cfg_attr(feature = "c-abi", feature(c_variadic))]
+
+extern crate alloc;
 
 #[cfg(feature = "c-abi")]
 mod c_abi;
 mod errno;
 mod eventfd;
+pub mod name;
 mod path;
+mod semaphore;
+#[cfg(test)]
+mod semaphore_tests;
 mod sys;
 #[cfg(test)]
 mod tests;
 
 pub use errno::Errno;
 pub use eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EFD_SEMAPHORE, eventfd, eventfd_at, eventfd_read, eventfd_write};
+pub use path::CONTENT_MAX;
+pub use semaphore::{Create, SEM_VALUE_MAX, Semaphores, creates, sem_unlink};

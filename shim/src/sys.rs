@@ -9,22 +9,49 @@ unsafe extern "C-unwind" {
     fn redox_openat_v1(fd: usize, path: *const u8, path_len: usize, flags: u32, fcntl_flags: u32) -> usize;
     fn redox_read_v1(fd: usize, base: *mut u8, len: usize) -> usize;
     fn redox_write_v1(fd: usize, base: *const u8, len: usize) -> usize;
+    fn redox_close_v1(fd: usize) -> usize;
+    fn redox_fstat_v1(fd: usize, stat: *mut Stat) -> usize;
+    // libredox has this one in a comment so far, as a thing to come; relibc gets it by our patch.
+    fn redox_unlinkat_v0(fd: usize, path: *const u8, path_len: usize, flags: u32) -> usize;
+    fn redox_mmap_v1(address: *mut (), len: usize, prot: u32, flags: u32, fd: usize, offset: u64) -> usize;
+    fn redox_munmap_v1(address: *mut (), len: usize) -> usize;
 }
 
-/// Flags of open(2), as the C library of the target has them.
+/// `struct stat`: it begins alike in glibc and relibc on 64-bit machines, and is nowhere longer than this.
+#[repr(C)]
+struct Stat {
+    _st_dev: u64,
+    st_ino: u64,
+    _rest: [u64; 30],
+}
+
+/// The size of a page, and so of a semaphore's memory. Redox has the same on all its machines.
+pub(crate) const PAGE_SIZE: usize = 4096;
+
+/// Flags of open(2) and mmap(2), as the C library of the target has them.
 #[cfg(target_os = "redox")]
 pub(crate) mod flag {
     pub(crate) const O_RDWR: u32 = 0x0003_0000;
     pub(crate) const O_NONBLOCK: u32 = 0x0004_0000;
     pub(crate) const O_CLOEXEC: u32 = 0x0100_0000;
+    pub(crate) const O_CREAT: u32 = 0x0200_0000;
+    pub(crate) const O_EXCL: u32 = 0x0800_0000;
+    pub(crate) const AT_FDCWD: usize = (-100_isize).cast_unsigned();
+    pub(crate) const MAP_SHARED: u32 = 0x0001;
+    pub(crate) const PROT_READ_WRITE: u32 = 0x0006;
 }
 
-/// Flags of open(2), as the C library of the target has them.
+/// Flags of open(2) and mmap(2), as the C library of the target has them.
 #[cfg(not(target_os = "redox"))]
 pub(crate) mod flag {
     pub(crate) const O_RDWR: u32 = 0o2;
     pub(crate) const O_NONBLOCK: u32 = 0o4000;
     pub(crate) const O_CLOEXEC: u32 = 0o2_000_000;
+    pub(crate) const O_CREAT: u32 = 0o100;
+    pub(crate) const O_EXCL: u32 = 0o200;
+    pub(crate) const AT_FDCWD: usize = (-100_isize).cast_unsigned();
+    pub(crate) const MAP_SHARED: u32 = 0x01;
+    pub(crate) const PROT_READ_WRITE: u32 = 0x03;
 }
 
 /// Results above -4096 are errno values.
@@ -36,9 +63,9 @@ fn demux(result: usize) -> Result<usize, Errno> {
     }
 }
 
-pub(crate) fn open(path: &[u8], flags: u32) -> Result<usize, Errno> {
+pub(crate) fn open(path: &[u8], flags: u32, mode: u16) -> Result<usize, Errno> {
     // SAFETY: the pointer and the length are those of a slice.
-    demux(unsafe { redox_open_v1(path.as_ptr(), path.len(), flags, 0) })
+    demux(unsafe { redox_open_v1(path.as_ptr(), path.len(), flags, mode) })
 }
 
 pub(crate) fn open_at(directory: usize, path: &[u8], flags: u32) -> Result<usize, Errno> {
@@ -56,6 +83,39 @@ pub(crate) unsafe fn read(fd: usize, base: *mut u8, len: usize) -> Result<usize,
 pub(crate) fn write(fd: usize, buffer: &[u8]) -> Result<usize, Errno> {
     // SAFETY: the pointer and the length are those of a slice.
     demux(unsafe { redox_write_v1(fd, buffer.as_ptr(), buffer.len()) })
+}
+
+pub(crate) fn close(fd: usize) {
+    // A descriptor that was just opened closes, and nobody could do anything about it if not.
+    // SAFETY: the caller owns the descriptor.
+    unsafe { redox_close_v1(fd) };
+}
+
+/// The number by which the scheme tells the object of a descriptor from others.
+pub(crate) fn inode(fd: usize) -> Result<u64, Errno> {
+    let mut stat = Stat { _st_dev: 0, st_ino: 0, _rest: [0; 30] };
+    // SAFETY: the buffer is as large as any `struct stat`.
+    demux(unsafe { redox_fstat_v1(fd, &raw mut stat) })?;
+    Ok(stat.st_ino)
+}
+
+pub(crate) fn unlink(path: &[u8]) -> Result<(), Errno> {
+    // SAFETY: the pointer and the length are those of a slice.
+    demux(unsafe { redox_unlinkat_v0(flag::AT_FDCWD, path.as_ptr(), path.len(), 0) }).map(|_| ())
+}
+
+/// Maps the page of a descriptor, shared, for reading and writing; returns its address.
+pub(crate) fn map_page(fd: usize) -> Result<usize, Errno> {
+    let address = core::ptr::null_mut();
+    // SAFETY: a new mapping at an address that the system chooses touches no memory in use.
+    demux(unsafe { redox_mmap_v1(address, PAGE_SIZE, flag::PROT_READ_WRITE, flag::MAP_SHARED, fd, 0) })
+}
+
+/// # Safety
+/// The mapping at `address` was made by [`map_page`], and nobody uses it any more.
+pub(crate) unsafe fn unmap_page(address: usize) {
+    // SAFETY: the caller's promise. It fails only for what is no mapping.
+    unsafe { redox_munmap_v1(core::ptr::with_exposed_provenance_mut(address), PAGE_SIZE) };
 }
 
 #[cfg(test)]
