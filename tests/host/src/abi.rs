@@ -6,7 +6,7 @@
 
 use std::cell::RefCell;
 use std::ffi::{CStr, c_char, c_int, c_long, c_uint, c_void};
-use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -22,7 +22,7 @@ use crate::descriptors::{self, Socket, Special};
 use crate::events::EventQueue;
 use crate::namespace::Namespace;
 use crate::scheme::Scheme;
-use crate::{fuse, memory, termination, translate};
+use crate::{fuse, mapped_files, memory, termination, translate};
 
 type RawResult = usize;
 
@@ -38,6 +38,7 @@ unsafe extern "C-unwind" {
 const EXPLAINED: i32 = 4000;
 /// What libredox passes for "no descriptor".
 const NO_DESCRIPTOR: usize = usize::MAX;
+const SCHEMES: &[u8] = b"/scheme/";
 const CAPABILITY_PATH: &[u8] = b"/scheme/namespace/scheme-creation-cap";
 
 /// Set when the daemon has entered the null namespace: from then on it can open nothing.
@@ -99,24 +100,28 @@ fn open(path: &[u8], flags: c_int, mode: u16) -> Result<usize> {
         return descriptors::insert(Special::SchemeCreation);
     }
     let mut buffer = [0; libc::PATH_MAX as usize];
-    let below_root = path.strip_prefix(b"/scheme/");
-    let file = match below_root {
-        Some(rest) => fuse::file_path(rest, &mut buffer),
+    let file = file_of(path, &mut buffer)?;
+    // The system call itself: glibc's open is a cancellation point, and what the shim builds on it must not be one.
+    // SAFETY: `file` is a string that ends with a zero byte.
+    let result =
+        checked(unsafe { libc::syscall(libc::SYS_openat, libc::AT_FDCWD, file.as_ptr(), flags, c_uint::from(mode)) });
+    if let (true, Err(error), Some(hook)) = (path.starts_with(SCHEMES), result, OPEN_ERROR_HOOK.get()) {
+        hook(file, error.errno);
+    }
+    result
+}
+
+/// The path in the file system of a path of Redox, in `buffer`.
+fn file_of<'buffer>(path: &[u8], buffer: &'buffer mut [u8]) -> Result<&'buffer CStr> {
+    let file = match path.strip_prefix(SCHEMES) {
+        Some(rest) => fuse::file_path(rest, buffer),
         None => {
             let room = buffer.get_mut(..=path.len()).ok_or(Error::new(ENAMETOOLONG))?;
             room[..path.len()].copy_from_slice(path);
             CStr::from_bytes_with_nul(room).ok()
         }
     };
-    let file = file.ok_or(Error::new(ENAMETOOLONG))?;
-    // The system call itself: glibc's open is a cancellation point, and what the shim builds on it must not be one.
-    // SAFETY: `file` is a string that ends with a zero byte.
-    let result =
-        checked(unsafe { libc::syscall(libc::SYS_openat, libc::AT_FDCWD, file.as_ptr(), flags, c_uint::from(mode)) });
-    if let (Some(_), Err(error), Some(hook)) = (below_root, result, OPEN_ERROR_HOOK.get()) {
-        hook(file, error.errno);
-    }
-    result
+    file.ok_or(Error::new(ENAMETOOLONG))
 }
 
 #[unsafe(no_mangle)]
@@ -264,6 +269,30 @@ extern "C" fn redox_fcntl_v0(fd: usize, command: usize, argument: usize) -> RawR
 }
 
 #[unsafe(no_mangle)]
+unsafe extern "C" fn redox_fstat_v1(fd: usize, stat: *mut libc::stat) -> RawResult {
+    // SAFETY: libredox passes room for a stat.
+    mux(descriptor(fd).and_then(|fd| checked(unsafe { libc::fstat(fd, stat) })))
+}
+
+/// As libredox has it in a comment, for later.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn redox_unlinkat_v0(directory: usize, path: *const u8, len: usize, flags: u32) -> RawResult {
+    let unlink = || {
+        // The only directory that callers name is none.
+        if directory.cast_signed() != libc::AT_FDCWD as isize {
+            return Err(Error::new(EOPNOTSUPP));
+        }
+        let mut buffer = [0; libc::PATH_MAX as usize];
+        // SAFETY: libredox passes a string.
+        let path = file_of(unsafe { bytes(path, len) }, &mut buffer)?;
+        // The system call itself, as for open.
+        // SAFETY: `path` is a string that ends with a zero byte.
+        checked(unsafe { libc::syscall(libc::SYS_unlinkat, libc::AT_FDCWD, path.as_ptr(), flags) })
+    };
+    mux(unlink())
+}
+
+#[unsafe(no_mangle)]
 extern "C" fn redox_get_ns_v0() -> RawResult {
     mux(descriptors::namespace())
 }
@@ -372,7 +401,12 @@ unsafe extern "C" fn redox_mmap_v1(
         let (prot, flags) = (prot.cast_signed(), flags.cast_signed());
         // SAFETY: what the mapping replaces, if MAP_FIXED is given, is the caller's responsibility.
         let mapped = unsafe { libc::mmap(address.cast(), len, prot, flags, descriptor(fd)?, offset) };
-        if mapped == libc::MAP_FAILED { checked(-1) } else { Ok(mapped.expose_provenance()) }
+        if mapped == libc::MAP_FAILED {
+            return checked(-1);
+        }
+        // SAFETY: mmap has just taken this descriptor.
+        mapped_files::keep(mapped.expose_provenance(), unsafe { BorrowedFd::borrow_raw(descriptor(fd)?) });
+        Ok(mapped.expose_provenance())
     };
     mux(map())
 }
@@ -383,7 +417,9 @@ unsafe extern "C" fn redox_munmap_v1(address: *mut (), len: usize) -> RawResult 
         return 0;
     }
     // SAFETY: the caller is done with the mapping.
-    mux(checked(unsafe { libc::munmap(address.cast(), len) }))
+    let unmapped = checked(unsafe { libc::munmap(address.cast(), len) });
+    mapped_files::release(address.expose_provenance());
+    mux(unmapped)
 }
 
 #[unsafe(no_mangle)]

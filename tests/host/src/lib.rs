@@ -11,6 +11,7 @@ mod client;
 mod descriptors;
 mod events;
 mod fuse;
+mod mapped_files;
 mod memory;
 mod namespace;
 mod payload;

@@ -6,10 +6,10 @@ use syscall::data::Stat;
 
 use super::wire::ROOT;
 
-/// An inode: a path of the scheme.
+/// An inode: a path of the scheme, or an object that several paths can lead to.
 #[derive(Debug)]
 pub(super) struct Node {
-    /// Without a leading slash; empty for the root.
+    /// Without a leading slash; empty for the root. Of several, the one that was looked up last.
     pub(super) path: String,
     /// The scheme's own number for the object, 0 if it has none.
     ino: u64,
@@ -27,6 +27,8 @@ pub(super) struct Node {
 pub(super) struct Nodes {
     by_number: HashMap<u64, Node>,
     by_path: HashMap<String, u64>,
+    /// Files that the scheme numbers, by its numbers.
+    by_ino: HashMap<u64, u64>,
     next: u64,
 }
 
@@ -40,7 +42,12 @@ impl Nodes {
             open: Vec::new(),
             backing: None,
         };
-        Self { by_number: HashMap::from([(ROOT, root)]), by_path: HashMap::new(), next: ROOT + 1 }
+        Self {
+            by_number: HashMap::from([(ROOT, root)]),
+            by_path: HashMap::new(),
+            by_ino: HashMap::new(),
+            next: ROOT + 1,
+        }
     }
 
     pub(super) fn get(&self, number: u64) -> Option<&Node> {
@@ -59,26 +66,35 @@ impl Nodes {
 
     /// The kernel looks `path` up: returns the number of its inode.
     ///
-    /// A directory keeps its inode, and so does a file as long as the scheme gives it the same number. A file without a number is a new object each time it
-    /// is opened, so it gets an inode of its own each time it is looked up.
+    /// A directory keeps its inode, and so does a file that the scheme gives a number, whatever path leads to it: its pages are those of the inode. A file
+    /// without a number is a new object each time it is opened, so it gets an inode of its own each time it is looked up.
     pub(super) fn look_up(&mut self, path: &str, stat: Stat) -> u64 {
-        let lasting = stat.st_ino != 0 || is_directory(&stat);
-        if lasting
-            && let Some(number) = self.by_path.get(path)
+        let directory = is_directory(&stat);
+        let known = match stat.st_ino {
+            _ if directory => self.by_path.get(path),
+            0 => None,
+            ino => self.by_ino.get(&ino),
+        };
+        if let Some(number) = known
             && let Some(node) = self.by_number.get_mut(number)
             && node.ino == stat.st_ino
-            && is_directory(&node.stat) == is_directory(&stat)
+            && is_directory(&node.stat) == directory
         {
             node.lookups += 1;
             node.stat = stat;
+            if node.path != path {
+                path.clone_into(&mut node.path);
+            }
             return *number;
         }
         let number = self.next;
         self.next += 1;
         let node = Node { path: path.to_owned(), ino: stat.st_ino, lookups: 1, stat, open: Vec::new(), backing: None };
         self.by_number.insert(number, node);
-        if lasting {
+        if directory {
             self.by_path.insert(path.to_owned(), number);
+        } else if stat.st_ino != 0 {
+            self.by_ino.insert(stat.st_ino, number);
         }
         number
     }
@@ -111,6 +127,9 @@ impl Nodes {
         if self.by_path.get(&node.path) == Some(&number) {
             self.by_path.remove(&node.path);
         }
+        if self.by_ino.get(&node.ino) == Some(&number) {
+            self.by_ino.remove(&node.ino);
+        }
         self.by_number.remove(&number);
     }
 }
@@ -134,6 +153,8 @@ mod tests {
         let numbered = Stat { st_ino: 7, ..file };
         let number = nodes.look_up("sem/x", numbered);
         assert_eq!(nodes.look_up("sem/x", numbered), number);
+        assert_eq!(nodes.look_up("new/x", numbered), number, "another path to the same");
+        assert_eq!(nodes.get(number).map(|node| node.path.as_str()), Some("new/x"));
         assert_ne!(nodes.look_up("sem/x", Stat { st_ino: 8, ..file }), number);
     }
 
