@@ -1,4 +1,4 @@
-//! eventd: a scheme daemon that serves eventfd on Redox.
+//! eventd: a scheme daemon that serves eventfd and named semaphores on Redox.
 //!
 //! [`engine`] holds the objects, [`scheme`] translates between them and the scheme protocol, [`server`] is the loop. The binary wires these together.
 
@@ -10,3 +10,7 @@ pub mod server;
 
 /// The name under `/scheme/`.
 pub const NAME: &str = "eventd";
+
+// The C functions of libredox, which the binary links by itself.
+#[cfg(all(test, not(target_os = "redox")))]
+use scheme_host as _;

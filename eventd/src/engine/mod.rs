@@ -5,10 +5,12 @@
 
 mod counter;
 mod eventfd;
+mod semaphore;
 mod wait;
 
 pub use counter::{Counter, MAX, Mode};
 pub use eventfd::{Eventfd, EventfdId, Eventfds, Owner, Parked, Totals};
+pub use semaphore::{Access, Identity, Semaphore, SemaphoreId, SemaphoreTotals, Semaphores};
 
 use core::ops::{BitAnd, BitOr};
 
@@ -21,6 +23,12 @@ pub enum Error {
     WouldBlock,
     /// EBADF: there is no such object.
     NoObject,
+    /// ENOENT: there is no object of this name.
+    NotFound,
+    /// EEXIST: there is an object of this name.
+    Exists,
+    /// EACCES: the caller may not do this to the object.
+    NotPermitted,
 }
 
 /// Whether a request may wait.

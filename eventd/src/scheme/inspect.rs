@@ -3,7 +3,9 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use crate::engine::{Eventfds, MAX, Mode};
+use super::node::encode_name;
+use super::page::Page;
+use crate::engine::{Access, Eventfds, Identity, MAX, Mode, Semaphore, SemaphoreId, Semaphores};
 
 /// Whose rows a list may show.
 #[derive(Clone, Copy, Debug)]
@@ -32,8 +34,14 @@ pub(super) struct Waiter {
 }
 
 /// Text of `stat`: a name and a number per line.
-pub(super) fn stat<T: Copy>(eventfds: &Eventfds<T>, waiting: usize, uptime: Duration) -> String {
+pub(super) fn stat<T: Copy>(
+    eventfds: &Eventfds<T>,
+    semaphores: &Semaphores<Page>,
+    waiting: usize,
+    uptime: Duration,
+) -> String {
     let totals = eventfds.totals();
+    let of_semaphores = semaphores.totals();
     let mut text = String::new();
     let mut line = |name: &str, value: &dyn std::fmt::Display| {
         let _ = writeln!(text, "{name} {value}");
@@ -47,6 +55,51 @@ pub(super) fn stat<T: Copy>(eventfds: &Eventfds<T>, waiting: usize, uptime: Dura
     line("eventfd_max_count", &MAX);
     line("requests_parked", &totals.parked);
     line("requests_waiting", &waiting);
+    line("sem_live", &semaphores.len());
+    line("sem_named", &semaphores.named());
+    line("sem_created", &of_semaphores.created);
+    line("sem_opened", &of_semaphores.opened);
+    line("sem_unlinked", &of_semaphores.unlinked);
+    line("sem_page_bytes", &(semaphores.len() * Page::SIZE));
+    text
+}
+
+/// Text of `sem/NAME`: a word and what it is per line.
+pub(super) fn semaphore(id: SemaphoreId, semaphore: &Semaphore<Page>) -> String {
+    format!(
+        "name {}\nvalue {}\nowner {}\ngroup {}\nmode {:04o}\nopens {}\nid {}\n",
+        encode_name(semaphore.name()),
+        semaphore.page().value(),
+        semaphore.owner().uid,
+        semaphore.owner().gid,
+        semaphore.mode(),
+        semaphore.opens(),
+        id.number(),
+    )
+}
+
+/// Text of `list/sem`: the semaphores that `viewer` may look at.
+pub(super) fn semaphore_list(semaphores: &Semaphores<Page>, viewer: Identity) -> String {
+    let mut text = String::new();
+    let _ = writeln!(
+        text,
+        "{:>6} {:>10} {:>6} {:>6} {:>4} {:>5} {:>6} NAME",
+        "ID", "VALUE", "UID", "GID", "MODE", "OPENS", "LINKED"
+    );
+    for (id, semaphore) in semaphores.after(0).filter(|(_, semaphore)| semaphore.permits(viewer, Access::Read)) {
+        let _ = writeln!(
+            text,
+            "{:>6} {:>10} {:>6} {:>6} {:04o} {:>5} {:>6} {}",
+            id.number(),
+            semaphore.page().value(),
+            semaphore.owner().uid,
+            semaphore.owner().gid,
+            semaphore.mode(),
+            semaphore.opens(),
+            if semaphore.is_linked() { "yes" } else { "no" },
+            encode_name(semaphore.name()),
+        );
+    }
     text
 }
 

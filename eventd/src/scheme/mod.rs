@@ -2,28 +2,36 @@
 
 mod inspect;
 mod node;
+mod page;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::rc::Rc;
 use std::time::Duration;
 
 use redox_scheme::scheme::{Op, SchemeSync};
 use redox_scheme::{CallerCtx, Id, OpenResult, Response};
 use slab::Slab;
 use syscall::data::Stat;
-use syscall::dirent::{DirEntry, DirentBuf};
+use syscall::dirent::{DirEntry, DirentBuf, DirentKind};
 use syscall::error::{
-    EACCES, EAGAIN, EBADF, ECANCELED, EEXIST, EINVAL, EISDIR, ENODEV, ENOTDIR, EOPNOTSUPP, EPERM, ESPIPE, EWOULDBLOCK,
-    Error, Result,
+    EACCES, EAGAIN, EBADF, ECANCELED, EEXIST, EINVAL, EISDIR, ENODEV, ENOENT, ENOTDIR, EOPNOTSUPP, EPERM, ESPIPE,
+    EWOULDBLOCK, Error, Result,
 };
 use syscall::flag::{
-    EventFlags, MapFlags, O_ACCMODE, O_CREAT, O_DIRECTORY, O_EXCL, O_NONBLOCK, O_RDONLY, O_STAT, O_TRUNC, O_WRONLY,
+    AT_REMOVEDIR, EventFlags, MODE_FILE, MODE_PERM, MapFlags, O_ACCMODE, O_CREAT, O_DIRECTORY, O_EXCL, O_NONBLOCK,
+    O_RDONLY, O_RDWR, O_STAT, O_TRUNC, O_WRONLY,
 };
 use syscall::schemev2::NewFdFlags;
 
 use self::inspect::{Viewer, Waiter};
 use self::node::Node;
-use crate::engine::{self, Blocking, Effect, EventfdId, Eventfds, Owner, Parked, Progress, Readiness};
+use self::page::Page;
+use crate::engine::{
+    self, Access, Blocking, Effect, EventfdId, Eventfds, Identity, Owner, Parked, Progress, Readiness, Semaphore,
+    SemaphoreId, Semaphores,
+};
 
 /// What an open descriptor stands for.
 #[derive(Debug)]
@@ -38,6 +46,8 @@ enum Handle {
     Text(Node, Vec<u8>),
     /// A counter, its name and the access mode (O_ACCMODE) of its descriptor.
     Eventfd { id: EventfdId, node: Node, access: usize },
+    /// A semaphore's memory.
+    Semaphore(SemaphoreId),
 }
 
 /// A request that waits for its answer.
@@ -89,6 +99,7 @@ pub struct Host {
 #[derive(Debug)]
 pub struct Scheme {
     eventfds: Eventfds<Id>,
+    semaphores: Semaphores<Page>,
     handles: Slab<Handle>,
     waiting: HashMap<Id, Waiting, BuildHasherDefault<IdHasher>>,
     effects: Vec<Effect<Id>>,
@@ -104,6 +115,7 @@ impl Scheme {
     pub fn new(host: Host) -> Self {
         Self {
             eventfds: Eventfds::default(),
+            semaphores: Semaphores::default(),
             handles: Slab::new(),
             waiting: HashMap::default(),
             effects: Vec::new(),
@@ -158,18 +170,24 @@ impl Scheme {
 
     /// The directory that the descriptor `id` stands for.
     fn directory(&self, id: usize) -> Result<Node> {
-        match *self.handle(id)? {
+        match self.handle(id)? {
             Handle::Root => Ok(Node::Root),
-            Handle::Look(node) | Handle::Directory(node) if node.is_directory() => Ok(node),
-            Handle::Look(_) | Handle::Directory(_) | Handle::Text(..) | Handle::Eventfd { .. } => {
-                Err(Error::new(ENOTDIR))
-            }
+            Handle::Look(node) | Handle::Directory(node) if node.is_directory() => Ok(node.clone()),
+            _ => Err(Error::new(ENOTDIR)),
         }
     }
 
-    fn text(&self, node: Node, ctx: &CallerCtx) -> String {
+    fn text(&self, node: &Node, ctx: &CallerCtx) -> Result<String> {
         let viewer = Viewer { uid: ctx.uid };
-        match node {
+        Ok(match node {
+            Node::Semaphore(name) => {
+                let (id, semaphore) = self.semaphore(name)?;
+                if !semaphore.permits(identity(ctx), Access::Read) {
+                    return Err(Error::new(EACCES));
+                }
+                inspect::semaphore(id, semaphore)
+            }
+            Node::SemaphoreList => inspect::semaphore_list(&self.semaphores, identity(ctx)),
             Node::EventfdList => inspect::eventfd_list(&self.eventfds, viewer),
             Node::WaiterList => {
                 let waiter = |waiting: &Waiting| Waiter {
@@ -182,11 +200,24 @@ impl Scheme {
                 };
                 inspect::waiter_list(&mut self.waiting.values().map(waiter).collect(), viewer, self.uptime())
             }
-            _ => inspect::stat(&self.eventfds, self.waiting.len(), self.uptime()),
-        }
+            _ => inspect::stat(&self.eventfds, &self.semaphores, self.waiting.len(), self.uptime()),
+        })
+    }
+
+    /// The semaphore that has this name now.
+    fn semaphore(&self, name: &[u8]) -> Result<(SemaphoreId, &Semaphore<Page>)> {
+        let id = self.semaphores.find(name).map_err(errno)?;
+        Ok((id, self.semaphores.get(id).ok_or(Error::new(ENOENT))?))
     }
 
     fn open(&mut self, node: Node, flags: usize, ctx: &CallerCtx) -> Result<Handle> {
+        if let Node::NewSemaphore(content, name) = &node {
+            return self.create_semaphore(content, name, flags, ctx);
+        }
+        if let Node::Semaphore(name) | Node::SemaphorePage(name) = &node {
+            // Without one there is nothing to look at, either.
+            self.semaphore(name)?;
+        }
         if flags & O_STAT != 0 {
             return Ok(Handle::Look(node));
         }
@@ -203,9 +234,27 @@ impl Scheme {
                 let owner = Owner { pid: ctx.pid, uid: ctx.uid, gid: ctx.gid };
                 Ok(Handle::Eventfd { id: self.eventfds.create(initval, mode, owner), node, access })
             }
+            Node::SemaphorePage(name) if access == O_RDWR && flags & O_TRUNC == 0 => {
+                self.semaphores.open(&name, identity(ctx)).map(Handle::Semaphore).map_err(errno)
+            }
+            Node::SemaphorePage(_) => Err(Error::new(EACCES)),
             _ if changes => Err(Error::new(EACCES)),
-            _ => Ok(Handle::Text(node, self.text(node, ctx).into_bytes())),
+            _ => self.text(&node, ctx).map(|text| Handle::Text(node, text.into_bytes())),
         }
+    }
+
+    /// The path of a new semaphore names nothing until it is created.
+    fn create_semaphore(&mut self, content: &[u8], name: &Rc<[u8]>, flags: usize, ctx: &CallerCtx) -> Result<Handle> {
+        if flags & O_STAT != 0 || flags & O_CREAT == 0 {
+            return Err(Error::new(ENOENT));
+        }
+        if flags & (O_ACCMODE | O_EXCL) != O_RDWR | O_EXCL {
+            return Err(Error::new(EINVAL));
+        }
+        let mode = flags as u16 & MODE_PERM;
+        let page = || Page::new(content).map_err(CreateError);
+        let created = self.semaphores.create(name, mode, identity(ctx), page);
+        created.map(Handle::Semaphore).map_err(|CreateError(error)| error)
     }
 
     /// The counter behind the descriptor `id`, if that was opened for `access`.
@@ -246,7 +295,7 @@ impl SchemeSync for Scheme {
         let handle = self.open(node, flags, ctx)?;
         let flags = match handle {
             Handle::Text(..) | Handle::Directory(_) => NewFdFlags::POSITIONED,
-            Handle::Root | Handle::Look(_) | Handle::Eventfd { .. } => NewFdFlags::empty(),
+            Handle::Root | Handle::Look(_) | Handle::Eventfd { .. } | Handle::Semaphore(_) => NewFdFlags::empty(),
         };
         Ok(OpenResult::ThisScheme { number: self.handles.insert(handle), flags })
     }
@@ -275,6 +324,7 @@ impl SchemeSync for Scheme {
     fn fsize(&mut self, id: usize, _ctx: &CallerCtx) -> Result<u64> {
         match self.handle(id)? {
             Handle::Text(_, text) => Ok(text.len() as u64),
+            Handle::Semaphore(_) => Ok(Page::SIZE as u64),
             _ => Ok(0),
         }
     }
@@ -294,17 +344,23 @@ impl SchemeSync for Scheme {
                 self.eventfds.watch(eventfd, id, interest).map(event_flags).map_err(errno)
             }
             // Reading these never waits.
-            Handle::Text(..) | Handle::Directory(_) => Ok(flags),
+            Handle::Text(..) | Handle::Directory(_) | Handle::Semaphore(_) => Ok(flags),
             Handle::Root | Handle::Look(_) => Err(Error::new(EBADF)),
         }
     }
 
     fn fpath(&mut self, id: usize, buf: &mut [u8], _ctx: &CallerCtx) -> Result<usize> {
-        let node = match *self.handle(id)? {
-            Handle::Root => Node::Root,
-            Handle::Look(node) | Handle::Directory(node) | Handle::Text(node, _) | Handle::Eventfd { node, .. } => node,
+        let path = match self.handle(id)? {
+            Handle::Root => Node::Root.path(),
+            Handle::Look(node) | Handle::Directory(node) | Handle::Text(node, _) | Handle::Eventfd { node, .. } => {
+                node.path()
+            }
+            Handle::Semaphore(id) => {
+                let semaphore = self.semaphores.get(*id).ok_or(Error::new(EBADF))?;
+                Node::Semaphore(Rc::clone(semaphore.name())).path()
+            }
         };
-        let path = format!("/scheme/{}{}", crate::NAME, node.path());
+        let path = format!("/scheme/{}{path}", crate::NAME);
         let len = path.len().min(buf.len());
         buf[..len].copy_from_slice(&path.as_bytes()[..len]);
         Ok(len)
@@ -314,6 +370,11 @@ impl SchemeSync for Scheme {
         *stat = Stat { st_nlink: 1, st_uid: self.host.uid, st_gid: self.host.gid, ..Stat::default() };
         match self.handle(id)? {
             Handle::Root => stat.st_mode = Node::Root.mode(),
+            Handle::Look(Node::Semaphore(name)) => describe(self.semaphore(name)?.1, stat),
+            Handle::Look(Node::SemaphorePage(name)) => {
+                let (id, semaphore) = self.semaphore(name)?;
+                describe_page(id, semaphore, stat);
+            }
             Handle::Look(node) | Handle::Directory(node) => stat.st_mode = node.mode(),
             Handle::Text(node, text) => {
                 stat.st_mode = node.mode();
@@ -327,6 +388,7 @@ impl SchemeSync for Scheme {
                     stat.st_gid = eventfd.owner().gid;
                 }
             }
+            Handle::Semaphore(id) => describe_page(*id, self.semaphores.get(*id).ok_or(Error::new(EBADF))?, stat),
         }
         Ok(())
     }
@@ -352,39 +414,93 @@ impl SchemeSync for Scheme {
         mut buf: DirentBuf<&'buf mut [u8]>,
         opaque: u64,
     ) -> Result<DirentBuf<&'buf mut [u8]>> {
-        let entries = node::entries_from(self.directory(id)?, opaque)?;
-        // `opaque` is the client's choice; if there are entries behind it, it is small.
-        for (&(name, kind), next_opaque_id) in entries.iter().zip(opaque.saturating_add(1)..) {
-            match buf.entry(DirEntry { inode: 0, next_opaque_id, name, kind }) {
-                Ok(()) => {}
+        let entries: Box<dyn Iterator<Item = (Cow<'static, str>, DirentKind, u64)> + '_> = match self.directory(id)? {
+            // By number, so that listing goes on where it was while names come and go.
+            Node::Semaphores => {
+                Box::new(self.semaphores.after(opaque).filter(|(_, semaphore)| semaphore.is_linked()).map(
+                    |(id, semaphore)| (node::encode_name(semaphore.name()).into(), DirentKind::Regular, id.number()),
+                ))
+            }
+            node => {
+                let start = usize::try_from(opaque).map_err(|_| Error::new(EINVAL))?;
+                let entries = node.entries().get(start..).unwrap_or(&[]);
+                // `opaque` is the client's choice; if there are entries behind it, it is small.
+                Box::new(
+                    entries
+                        .iter()
+                        .zip(opaque.saturating_add(1)..)
+                        .map(|(&(name, kind), next)| (name.into(), kind, next)),
+                )
+            }
+        };
+        let mut fitted = false;
+        for (name, kind, next_opaque_id) in entries {
+            match buf.entry(DirEntry { inode: 0, next_opaque_id, name: &name, kind }) {
+                Ok(()) => fitted = true,
                 // The entries that did not fit are read with the next call; a buffer too small for any is the caller's mistake.
-                Err(_) if next_opaque_id > opaque + 1 => break,
+                Err(_) if fitted => break,
                 Err(error) => return Err(error),
             }
         }
         Ok(buf)
     }
 
-    fn unlinkat(&mut self, dirfd: usize, path: &str, _flags: usize, _ctx: &CallerCtx) -> Result<()> {
-        self.directory(dirfd)?.walk(path).and(Err(Error::new(EPERM)))
+    fn unlinkat(&mut self, dirfd: usize, path: &str, flags: usize, ctx: &CallerCtx) -> Result<()> {
+        match self.directory(dirfd)?.walk(path)? {
+            Node::Semaphore(_) if flags & AT_REMOVEDIR != 0 => Err(Error::new(ENOTDIR)),
+            Node::Semaphore(name) => self.semaphores.unlink(&name, identity(ctx)).map_err(errno),
+            Node::NewSemaphore(..) => Err(Error::new(ENOENT)),
+            _ => Err(Error::new(EPERM)),
+        }
     }
 
-    fn mmap_prep(
-        &mut self,
-        id: usize,
-        _offset: u64,
-        _size: usize,
-        _flags: MapFlags,
-        _ctx: &CallerCtx,
-    ) -> Result<usize> {
-        self.handle(id).and(Err(Error::new(ENODEV))) // semantics 17
+    fn mmap_prep(&mut self, id: usize, offset: u64, size: usize, flags: MapFlags, _ctx: &CallerCtx) -> Result<usize> {
+        let Handle::Semaphore(id) = self.handle(id)? else { return Err(Error::new(ENODEV)) }; // semantics 17
+        // The kernel cannot serve a private mapping of a scheme's page: its client would hang at the first write.
+        if offset != 0 || size > Page::SIZE || !flags.contains(MapFlags::MAP_SHARED) {
+            return Err(Error::new(EINVAL));
+        }
+        if flags.contains(MapFlags::PROT_EXEC) {
+            return Err(Error::new(EACCES));
+        }
+        self.semaphores.get(*id).map(|semaphore| semaphore.page().address()).ok_or(Error::new(EBADF))
     }
 
     fn on_close(&mut self, id: usize) {
-        if let Some(Handle::Eventfd { id, .. }) = self.handles.try_remove(id) {
-            self.eventfds.close(id, &mut self.effects);
+        match self.handles.try_remove(id) {
+            Some(Handle::Eventfd { id, .. }) => self.eventfds.close(id, &mut self.effects),
+            Some(Handle::Semaphore(id)) => self.semaphores.close(id),
+            _ => {}
         }
     }
+}
+
+/// Why a semaphore could not be made: the engine says no, or the system has no page.
+struct CreateError(Error);
+
+impl From<engine::Error> for CreateError {
+    fn from(error: engine::Error) -> Self {
+        Self(errno(error))
+    }
+}
+
+fn identity(ctx: &CallerCtx) -> Identity {
+    Identity { uid: ctx.uid, gid: ctx.gid }
+}
+
+/// What `ls -l` shows of a semaphore.
+fn describe(semaphore: &Semaphore<Page>, stat: &mut Stat) {
+    stat.st_mode = MODE_FILE | semaphore.mode();
+    stat.st_nlink = u32::from(semaphore.is_linked());
+    stat.st_uid = semaphore.owner().uid;
+    stat.st_gid = semaphore.owner().gid;
+}
+
+/// A page has the number by which clients tell semaphores apart.
+fn describe_page(id: SemaphoreId, semaphore: &Semaphore<Page>, stat: &mut Stat) {
+    describe(semaphore, stat);
+    stat.st_ino = id.number();
+    stat.st_size = Page::SIZE as u64;
 }
 
 /// The offset of a read or write that names no position, on a description that has none. Only pread and pwrite name one (semantics 15).
@@ -424,5 +540,8 @@ fn errno(error: engine::Error) -> Error {
         engine::Error::Invalid => EINVAL,
         engine::Error::WouldBlock => EAGAIN,
         engine::Error::NoObject => EBADF,
+        engine::Error::NotFound => ENOENT,
+        engine::Error::Exists => EEXIST,
+        engine::Error::NotPermitted => EACCES,
     })
 }

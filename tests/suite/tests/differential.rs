@@ -396,6 +396,9 @@ fn errno_of(error: engine::Error) -> i32 {
         engine::Error::Invalid => libc::EINVAL,
         engine::Error::WouldBlock => libc::EAGAIN,
         engine::Error::NoObject => libc::EBADF,
+        engine::Error::NotFound => libc::ENOENT,
+        engine::Error::Exists => libc::EEXIST,
+        engine::Error::NotPermitted => libc::EACCES,
     }
 }
 
