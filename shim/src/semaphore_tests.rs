@@ -120,7 +120,8 @@ extern "C-unwind" fn redox_mmap_v1(
             return failure;
         }
         // Downwards, so that the order of addresses is not that of opening.
-        let address = (0x100_0000 - world.mapped.len() * PAGE_SIZE..).find(|address| !world.mapped.contains_key(address));
+        let address =
+            (0x100_0000 - world.mapped.len() * PAGE_SIZE..).find(|address| !world.mapped.contains_key(address));
         let address = address.unwrap_or(0);
         world.mapped.insert(address, world.descriptors[&fd]);
         address

@@ -2,16 +2,14 @@
 //! handles one batch of them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-use std::cell::Cell;
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::thread;
+mod semaphores;
+mod world;
+
 use std::time::Duration;
 
 use eventd::engine::MAX;
-use eventd::scheme::{Host, Scheme};
-use eventd::server::{Server, Turn};
-use redox_scheme::Socket;
-use scheme_host::{Client, Descriptor, Identity, Namespace, Outcome, Pending};
+use eventd::server::Turn;
+use scheme_host::{Client, Pending};
 use syscall::data::{Stat, StatVfs, TimeSpec};
 use syscall::error::{
     EACCES, EAGAIN, EBADF, ECANCELED, EEXIST, EINTR, EINVAL, EISDIR, ENODEV, ENOENT, ENOTDIR, EOPNOTSUPP, EPERM, Error,
@@ -22,240 +20,15 @@ use syscall::flag::{
 };
 use syscall::schemev2::{Opcode, Sqe, SqeFlags};
 
+use world::{USER, World, errno_of, message, pass_time, start_read, start_write, value_of};
+
 const BOTH: EventFlags = EventFlags::EVENT_READ.union(EventFlags::EVENT_WRITE);
 const READABLE: EventFlags = EventFlags::EVENT_READ;
 const WRITABLE: EventFlags = EventFlags::EVENT_WRITE;
-const USER: u32 = 1000;
 /// How many requests the daemon takes at once.
 const BATCH: usize = 64;
 /// A tag that no request has.
 const UNKNOWN_TAG: u32 = 0x00FF_FFFF;
-
-thread_local! {
-    static NOW: Cell<Duration> = const { Cell::new(Duration::ZERO) };
-}
-
-fn pass_time(time: Duration) {
-    NOW.set(NOW.get() + time);
-}
-
-/// Aborts the process if it is not dropped in time.
-struct Watchdog {
-    _alive: Sender<()>,
-}
-
-impl Watchdog {
-    fn start(limit: Duration) -> Self {
-        let (alive, dropped) = channel();
-        let test = thread::current().name().unwrap_or_default().to_owned();
-        thread::spawn(move || {
-            if dropped.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
-                eprintln!("in_process: {test} is not done after {limit:?}");
-                std::process::abort();
-            }
-        });
-        Self { _alive: alive }
-    }
-}
-
-/// A daemon and the namespace in which its clients find it.
-struct World {
-    namespace: Namespace,
-    server: Server,
-    pids: usize,
-    _watchdog: Watchdog,
-}
-
-impl World {
-    fn new() -> Self {
-        let watchdog = Watchdog::start(Duration::from_secs(60));
-        let namespace = Namespace::new();
-        namespace.enter();
-        let host = Host { uid: 0, gid: 0, monotonic: || NOW.get() };
-        let server = Server::register(Socket::nonblock().unwrap(), Scheme::new(host)).unwrap();
-        Self { namespace, server, pids: 100, _watchdog: watchdog }
-    }
-
-    fn process_of(&mut self, uid: u32) -> Client {
-        self.pids += 1;
-        self.namespace.client(eventd::NAME, Identity { pid: self.pids, uid, gid: uid + 1 }).unwrap()
-    }
-
-    fn process(&mut self) -> Client {
-        self.process_of(USER)
-    }
-
-    fn turn(&mut self) -> Turn {
-        self.server.turn().unwrap()
-    }
-
-    /// Turns until nothing is left to do.
-    fn settle(&mut self) {
-        while self.turn() == Turn::Served {}
-    }
-
-    fn outcome(&mut self, pending: Pending) -> Outcome {
-        self.settle();
-        pending.poll().expect("no answer")
-    }
-
-    fn result(&mut self, pending: Pending) -> Result<usize, i32> {
-        self.outcome(pending).result().map_err(|error| error.errno)
-    }
-
-    fn open(&mut self, client: &mut Client, path: &str, flags: usize) -> Result<Descriptor, i32> {
-        let outcome = self.outcome(client.start_open(path, flags));
-        client.opened(&outcome, flags).map_err(|error| error.errno)
-    }
-
-    fn counter(&mut self, client: &mut Client, initval: u32) -> Descriptor {
-        self.open(client, &format!("eventfd/{initval}/0"), O_RDWR).unwrap()
-    }
-
-    fn semaphore(&mut self, client: &mut Client, initval: u32) -> Descriptor {
-        self.open(client, &format!("eventfd/{initval}/1"), O_RDWR).unwrap()
-    }
-
-    fn full_counter(&mut self, client: &mut Client) -> Descriptor {
-        let descriptor = self.counter(client, 0);
-        self.write(client, descriptor, MAX);
-        descriptor
-    }
-
-    fn write(&mut self, client: &Client, descriptor: Descriptor, value: u64) {
-        let pending = start_write(client, descriptor, value);
-        assert_eq!(self.result(pending), Ok(8), "write {value}");
-    }
-
-    fn read(&mut self, client: &Client, descriptor: Descriptor) -> u64 {
-        let pending = start_read(client, descriptor);
-        self.settle();
-        value_of(&pending)
-    }
-
-    /// Sends a request and lets it be parked.
-    fn park(&mut self, pending: Pending) -> Pending {
-        self.settle();
-        assert!(pending.poll().is_none(), "answered");
-        pending
-    }
-
-    fn park_read(&mut self, client: &Client, descriptor: Descriptor) -> Pending {
-        self.park(start_read(client, descriptor))
-    }
-
-    fn park_write(&mut self, client: &Client, descriptor: Descriptor, value: u64) -> Pending {
-        self.park(start_write(client, descriptor, value))
-    }
-
-    fn close(&mut self, client: &mut Client, descriptor: Descriptor) {
-        client.close(descriptor).unwrap();
-        self.settle();
-    }
-
-    fn watch(&mut self, client: &Client, descriptor: Descriptor, flags: EventFlags) -> EventFlags {
-        let ready = self.result(client.start_watch(descriptor, flags).unwrap()).unwrap();
-        EventFlags::from_bits(ready).unwrap()
-    }
-
-    fn set_flags(&mut self, client: &Client, descriptor: Descriptor, flags: usize) {
-        assert_eq!(self.result(client.start_set_flags(descriptor, flags).unwrap()), Ok(0));
-    }
-
-    fn stat(&mut self, client: &Client, descriptor: Descriptor) -> Stat {
-        let outcome = self.outcome(client.start_stat(descriptor).unwrap());
-        Client::stat_of(&outcome).unwrap()
-    }
-
-    fn path(&mut self, client: &Client, descriptor: Descriptor, len: usize) -> String {
-        let outcome = self.outcome(client.start_path(descriptor, len).unwrap());
-        String::from_utf8(outcome.bytes().unwrap()).unwrap()
-    }
-
-    /// Reads an open text in pieces of `len` bytes.
-    fn pieces(&mut self, client: &Client, descriptor: Descriptor, from: usize, len: usize) -> String {
-        let mut text = Vec::new();
-        loop {
-            client.seek(descriptor, from + text.len()).unwrap();
-            let piece = self.outcome(client.start_read(descriptor, len).unwrap()).bytes().unwrap();
-            if piece.is_empty() {
-                return String::from_utf8(text).unwrap();
-            }
-            text.extend(piece);
-        }
-    }
-
-    fn text(&mut self, client: &mut Client, path: &str) -> String {
-        let descriptor = self.open(client, path, O_RDONLY).unwrap();
-        let text = self.pieces(client, descriptor, 0, 4096);
-        self.close(client, descriptor);
-        text
-    }
-
-    /// A number from `stat`.
-    fn number(&mut self, name: &str) -> u64 {
-        let mut root = self.process_of(0);
-        let text = self.text(&mut root, "stat");
-        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')).expect("no such line");
-        line.parse().unwrap()
-    }
-
-    fn live(&mut self) -> u64 {
-        self.number("eventfd_live")
-    }
-
-    fn waiting(&mut self) -> u64 {
-        self.number("requests_waiting")
-    }
-
-    fn names(&mut self, client: &Client, directory: Descriptor, len: usize, opaque: u64) -> Vec<(String, u64)> {
-        let outcome = self.outcome(client.start_entries(directory, len, opaque).unwrap());
-        Client::names_of(&outcome).unwrap()
-    }
-
-    /// Nothing may be left of anybody: no object, no waiter, no descriptor, no request.
-    fn assert_empty(&mut self) {
-        self.settle();
-        assert_eq!((self.live(), self.waiting()), (0, 0));
-        let mut probe = self.process();
-        assert_eq!(probe.unanswered(), 0);
-        let descriptor = self.counter(&mut probe, 0);
-        // Numbers of descriptors are used again, so a small one says that few were in use at any time.
-        let id = probe.id(descriptor).unwrap();
-        assert!(id < 20, "descriptors are left behind: {id}");
-        self.close(&mut probe, descriptor);
-    }
-
-    fn assert_serves(&mut self) {
-        let mut client = self.process();
-        let descriptor = self.counter(&mut client, 5);
-        assert_eq!(self.read(&client, descriptor), 5);
-        self.close(&mut client, descriptor);
-    }
-}
-
-fn start_read(client: &Client, descriptor: Descriptor) -> Pending {
-    client.start_read(descriptor, 8).unwrap()
-}
-
-fn start_write(client: &Client, descriptor: Descriptor, value: u64) -> Pending {
-    client.start_write(descriptor, &value.to_ne_bytes()).unwrap()
-}
-
-/// The value that a read got.
-fn value_of(pending: &Pending) -> u64 {
-    let bytes = pending.poll().expect("no answer").bytes().unwrap();
-    u64::from_ne_bytes(bytes.try_into().unwrap())
-}
-
-fn errno_of(pending: &Pending) -> Option<i32> {
-    pending.poll().map(|outcome| outcome.result().map_or_else(|error| error.errno, |_| 0))
-}
-
-/// A one-way message, or a request that no caller waits for.
-fn message(opcode: Opcode, tag: u32, id: usize) -> Sqe {
-    Sqe { opcode: opcode as u8, tag, args: [id as u64, 0, 0, 0, 0, 0], ..Sqe::default() }
-}
 
 // Opening.
 
@@ -396,8 +169,8 @@ fn directories_are_listed_in_one_piece() {
     let mut world = World::new();
     let mut client = world.process();
     for (path, expected) in [
-        ("", ["eventfd", "list", "stat"].as_slice()),
-        ("list", &["eventfd", "waiters"]),
+        ("", ["eventfd", "list", "new", "page", "sem", "stat"].as_slice()),
+        ("list", &["eventfd", "sem", "waiters"]),
         ("eventfd/3", &["0", "1"]),
         ("eventfd", &[]),
     ] {
@@ -411,9 +184,9 @@ fn directories_are_listed_in_one_piece() {
 fn directories_are_listed_entry_by_entry() {
     let mut world = World::new();
     let mut client = world.process();
-    let directory = world.open(&mut client, "", O_DIRECTORY).unwrap();
-    // An entry takes 32 bytes at most, the last two 24 each: one at a time, then one and two, then two and one.
-    for (len, pieces) in [(32, vec![1, 1, 1]), (55, vec![1, 2]), (56, vec![2, 1])] {
+    let directory = world.open(&mut client, "list", O_DIRECTORY).unwrap();
+    // The first and the last entry take 32 bytes each, the other 24.
+    for (len, pieces) in [(32, vec![1, 1, 1]), (55, vec![1, 1, 1]), (56, vec![2, 1])] {
         let (mut opaque, mut found, mut sizes) = (0, Vec::new(), Vec::new());
         loop {
             let names = world.names(&client, directory, len, opaque);
@@ -422,7 +195,7 @@ fn directories_are_listed_entry_by_entry() {
             sizes.push(names.len());
             found.extend(names.into_iter().map(|(name, _)| name));
         }
-        assert_eq!((found, sizes), (["eventfd", "list", "stat"].map(str::to_owned).to_vec(), pieces), "{len}");
+        assert_eq!((found, sizes), (["eventfd", "sem", "waiters"].map(str::to_owned).to_vec(), pieces), "{len}");
     }
 }
 
@@ -441,7 +214,7 @@ fn a_listing_ends_at_any_place_that_is_none() {
     let mut world = World::new();
     let mut client = world.process();
     let directory = world.open(&mut client, "", O_DIRECTORY).unwrap();
-    for opaque in [3, 4, u64::MAX / 2, u64::MAX - 1, u64::MAX] {
+    for opaque in [6, 7, u64::MAX / 2, u64::MAX - 1, u64::MAX] {
         assert_eq!(world.names(&client, directory, 4096, opaque), [], "{opaque}");
     }
     world.assert_serves();
