@@ -24,7 +24,7 @@ fn result(result: Result<c_int, Errno>) -> c_int {
 /// Creates a counter; see [`crate::eventfd()`].
 #[unsafe(no_mangle)]
 extern "C-unwind" fn eventfd(initval: c_uint, flags: c_int) -> c_int {
-    result(crate::eventfd(initval, flags))
+    result(crate::eventfd(None, initval, flags))
 }
 
 /// Reads a counter; see [`crate::eventfd_read`].
@@ -128,7 +128,7 @@ unsafe extern "C" fn sem_open(name: *const c_char, oflag: c_int, mut arguments: 
         content: bytes.as_flattened(),
         exclusive,
     });
-    match with_table(|table| table.open(name, create)) {
+    match with_table(|table| table.open(None, name, create)) {
         Ok(address) => core::ptr::with_exposed_provenance_mut(address),
         Err(errno) => {
             result(Err(errno));

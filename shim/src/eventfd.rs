@@ -19,26 +19,20 @@ const REDOX_NONBLOCK: i32 = 0x0004_0000;
 
 /// `eventfd(initval, flags)`: creates a counter that starts at `initval` and returns a descriptor of it.
 ///
+/// `root`, if there is one, is a descriptor of the root of the scheme (`/scheme/eventd`) that the C library keeps: this saves looking the scheme up, which costs more
+/// than the rest of the call.
+///
 /// # Errors
-/// EINVAL for an unknown flag, before anything is created (semantics 2); EMFILE, ENFILE and ENOMEM as open(2); ENODEV or ENOENT where eventd does not run.
+/// EINVAL for an unknown flag, before anything is created (semantics 2); EMFILE, ENFILE and ENOMEM as open(2); ENODEV or ENOENT where eventd does not run;
+/// ENODEV or EBADF if `root` does not lead to a running eventd any more.
 ///
 /// # References
 /// eventfd(2), semantics 1-6.
-pub fn eventfd(initval: u32, flags: i32) -> Result<i32, Errno> {
+pub fn eventfd(root: Option<usize>, initval: u32, flags: i32) -> Result<i32, Errno> {
     let open_flags = open_flags(flags)?;
     let path = Path::counter(initval, flags & EFD_SEMAPHORE != 0);
-    c_descriptor(sys::open(path.absolute(), open_flags, 0)?)
-}
-
-/// [`eventfd()`], from a descriptor of the root of the scheme (`/scheme/eventd`) that the C library keeps: this saves looking the scheme up, which costs more than
-/// the rest of the call.
-///
-/// # Errors
-/// As [`eventfd()`]; ENODEV or EBADF if the descriptor does not lead to a running eventd any more.
-pub fn eventfd_at(root: usize, initval: u32, flags: i32) -> Result<i32, Errno> {
-    let open_flags = open_flags(flags)?;
-    let path = Path::counter(initval, flags & EFD_SEMAPHORE != 0);
-    c_descriptor(sys::open_at(root, path.relative(), open_flags)?)
+    let fd = sys::open_from(root, &path, open_flags)?;
+    i32::try_from(fd).map_err(|_| Errno::EMFILE)
 }
 
 fn open_flags(flags: i32) -> Result<u32, Errno> {
@@ -55,10 +49,6 @@ fn open_flags(flags: i32) -> Result<u32, Errno> {
         open_flags |= flag::O_NONBLOCK;
     }
     Ok(open_flags)
-}
-
-fn c_descriptor(fd: usize) -> Result<i32, Errno> {
-    i32::try_from(fd).map_err(|_| Errno::EMFILE)
 }
 
 /// `eventfd_read(fd, value)`: reads the counter once, into `value`.

@@ -21,6 +21,6 @@ mod sys;
 mod tests;
 
 pub use errno::Errno;
-pub use eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EFD_SEMAPHORE, eventfd, eventfd_at, eventfd_read, eventfd_write};
+pub use eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EFD_SEMAPHORE, eventfd, eventfd_read, eventfd_write};
 pub use path::CONTENT_MAX;
 pub use semaphore::{Create, SEM_VALUE_MAX, Semaphores, creates, sem_unlink};

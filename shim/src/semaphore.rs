@@ -63,15 +63,15 @@ impl Semaphores {
     ///
     /// # Errors
     /// EINVAL for a name without any byte or with a slash inside, or a value above [`SEM_VALUE_MAX`]; ENAMETOOLONG; ENOENT if it is not there and not to be
-    /// created; EEXIST if it is there and created exclusively; EACCES without permission to read and write; ENOMEM, EMFILE, ENFILE; ENODEV where
-    /// eventd does not run.
+    /// created; EEXIST if it is there and created exclusively; EACCES without permission to read and write; ENOMEM, EMFILE, ENFILE; ENODEV or EBADF where
+    /// eventd does not run, or `root` (see [`crate::eventfd()`]) does not lead to it any more.
     ///
     /// # References
     /// sem_open(3), semantics 130-152, 160.
-    pub fn open(&mut self, name: &[u8], create: Option<Create<'_>>) -> Result<usize, Errno> {
+    pub fn open(&mut self, root: Option<usize>, name: &[u8], create: Option<Create<'_>>) -> Result<usize, Errno> {
         let stripped = name::without_slashes(name);
         name::check(stripped)?;
-        let fd = open_descriptor(stripped, create)?;
+        let fd = open_descriptor(root, stripped, create)?;
         let mapped = self.enter(name, fd);
         sys::close(fd);
         mapped
@@ -138,10 +138,10 @@ impl Semaphores {
 }
 
 /// A descriptor of the semaphore `name`, which is made if need be.
-fn open_descriptor(name: &[u8], create: Option<Create<'_>>) -> Result<usize, Errno> {
+fn open_descriptor(root: Option<usize>, name: &[u8], create: Option<Create<'_>>) -> Result<usize, Errno> {
     loop {
         if create.is_none_or(|create| !create.exclusive) {
-            match sys::open(Path::semaphore_page(name).absolute(), flag::O_RDWR | flag::O_CLOEXEC, 0) {
+            match sys::open_from(root, &Path::semaphore_page(name), flag::O_RDWR | flag::O_CLOEXEC) {
                 Err(Errno::ENOENT) => {}
                 result => return result,
             }
@@ -152,7 +152,8 @@ fn open_descriptor(name: &[u8], create: Option<Create<'_>>) -> Result<usize, Err
         }
         let flags = flag::O_RDWR | flag::O_CLOEXEC | flag::O_CREAT | flag::O_EXCL;
         let path = Path::new_semaphore(name, create.content)?;
-        match sys::open(path.absolute(), flags, create.mode) {
+        // An open from the root could not carry the mode.
+        match sys::open(&path, flags, create.mode) {
             // Somebody else has been faster: that one is to be opened then.
             Err(Errno::EEXIST) if !create.exclusive => {}
             result => return result,
@@ -175,7 +176,7 @@ pub fn sem_unlink(name: &[u8]) -> Result<(), Errno> {
         Errno::ENAMETOOLONG if stripped.len() <= FILE_NAME_MAX => Errno::ENAMETOOLONG,
         _ => Errno::ENOENT,
     })?;
-    match sys::unlink(Path::semaphore(stripped).absolute()) {
+    match sys::unlink(&Path::semaphore(stripped)) {
         Err(Errno::EPERM) => Err(Errno::EACCES),
         result => result,
     }

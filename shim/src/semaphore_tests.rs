@@ -166,16 +166,16 @@ fn flags_that_create_139_144() {
 #[test]
 fn one_address_for_each_spelling_of_an_object_150_151_152() {
     let mut semaphores = Semaphores::new();
-    let first = semaphores.open(b"/x", create(false));
-    assert_eq!(semaphores.open(b"/x", None), first);
-    assert_eq!(semaphores.open(b"/x", create(false)), first);
-    let other = semaphores.open(b"//x", None);
+    let first = semaphores.open(None, b"/x", create(false));
+    assert_eq!(semaphores.open(None, b"/x", None), first);
+    assert_eq!(semaphores.open(None, b"/x", create(false)), first);
+    let other = semaphores.open(None, b"//x", None);
     assert!(other.is_ok() && other != first);
     assert_eq!(sem_unlink(b"x"), Ok(()));
-    assert_eq!(semaphores.open(b"/x", None), Err(Errno::ENOENT));
-    let new = semaphores.open(b"/x", create(true));
+    assert_eq!(semaphores.open(None, b"/x", None), Err(Errno::ENOENT));
+    let new = semaphores.open(None, b"/x", create(true));
     assert!(new.is_ok() && new != first && new != other);
-    assert_eq!(semaphores.open(b"/x", None), new);
+    assert_eq!(semaphores.open(None, b"/x", None), new);
     assert_eq!(held(), (3, 0));
 }
 
@@ -183,8 +183,8 @@ fn one_address_for_each_spelling_of_an_object_150_151_152() {
 fn the_last_close_unmaps_153_154() {
     let mut semaphores = Semaphores::new();
     let addresses: Vec<usize> =
-        (0..20_u8).filter_map(|number| semaphores.open(&[b'a' + number], create(false)).ok()).collect();
-    let again = semaphores.open(b"c", None).unwrap_or(0);
+        (0..20_u8).filter_map(|number| semaphores.open(None, &[b'a' + number], create(false)).ok()).collect();
+    let again = semaphores.open(None, b"c", None).unwrap_or(0);
     assert_eq!(held().0, 20);
     for address in addresses.iter().rev() {
         assert_eq!(close(&mut semaphores, *address), Ok(()));
@@ -198,7 +198,7 @@ fn the_last_close_unmaps_153_154() {
 #[test]
 fn what_a_new_semaphore_is_made_with() {
     let mut semaphores = Semaphores::new();
-    assert!(semaphores.open(b"/a b", create(true)).is_ok());
+    assert!(semaphores.open(None, b"/a b", create(true)).is_ok());
     let made = WORLD.with_borrow(|world| (world.names.keys().next().cloned(), world.made.get(&1).cloned()));
     assert_eq!(made, (Some("a%20b".into()), Some((0o600, "0500000000000000".into()))));
 }
@@ -207,26 +207,26 @@ fn what_a_new_semaphore_is_made_with() {
 fn errors_of_open_138_140_141_142() {
     let mut semaphores = Semaphores::new();
     let large = |exclusive| Some(Create { mode: 0, value: SEM_VALUE_MAX + 1, content: CONTENT, exclusive });
-    assert_eq!(semaphores.open(b"x", None), Err(Errno::ENOENT));
-    assert_eq!(semaphores.open(b"x", large(false)), Err(Errno::EINVAL));
-    let first = semaphores.open(b"x", create(true));
-    assert_eq!(semaphores.open(b"x", large(false)), first, "mode and value are ignored");
-    assert_eq!(semaphores.open(b"x", large(true)), Err(Errno::EINVAL));
-    assert_eq!(semaphores.open(b"x", create(true)), Err(Errno::EEXIST));
-    assert_eq!(semaphores.open(b"/", create(true)), Err(Errno::EINVAL));
-    assert_eq!(semaphores.open(&[b'x'; 252], create(true)), Err(Errno::ENAMETOOLONG));
+    assert_eq!(semaphores.open(None, b"x", None), Err(Errno::ENOENT));
+    assert_eq!(semaphores.open(None, b"x", large(false)), Err(Errno::EINVAL));
+    let first = semaphores.open(None, b"x", create(true));
+    assert_eq!(semaphores.open(None, b"x", large(false)), first, "mode and value are ignored");
+    assert_eq!(semaphores.open(None, b"x", large(true)), Err(Errno::EINVAL));
+    assert_eq!(semaphores.open(None, b"x", create(true)), Err(Errno::EEXIST));
+    assert_eq!(semaphores.open(None, b"/", create(true)), Err(Errno::EINVAL));
+    assert_eq!(semaphores.open(None, &[b'x'; 252], create(true)), Err(Errno::ENAMETOOLONG));
     fail_with(&[EACCES]);
-    assert_eq!(semaphores.open(b"x", create(false)), Err(Errno::EACCES), "not taken for absent");
+    assert_eq!(semaphores.open(None, b"x", create(false)), Err(Errno::EACCES), "not taken for absent");
     assert_eq!(held(), (1, 0));
 }
 
 #[test]
 fn a_name_that_appears_meanwhile_is_opened() {
     let mut semaphores = Semaphores::new();
-    assert!(Semaphores::new().open(b"x", create(true)).is_ok());
+    assert!(Semaphores::new().open(None, b"x", create(true)).is_ok());
     // Not there at the first look, there when it is to be made, there at the second look.
     fail_with(&[ENOENT]);
-    assert!(semaphores.open(b"x", create(false)).is_ok());
+    assert!(semaphores.open(None, b"x", create(false)).is_ok());
     assert_eq!(WORLD.with_borrow(|world| (world.opens, world.last)), (4, 1));
 }
 
@@ -235,7 +235,7 @@ fn what_fails_half_way_leaves_nothing_160() {
     let mut semaphores = Semaphores::new();
     for failures in [&[0, 0, ENOMEM][..], &[0, 0, 0, ENOMEM]] {
         fail_with(failures);
-        assert_eq!(semaphores.open(b"x", create(false)), Err(Errno::ENOMEM));
+        assert_eq!(semaphores.open(None, b"x", create(false)), Err(Errno::ENOMEM));
         assert_eq!(held(), (0, 0));
         assert_eq!(sem_unlink(b"x"), Ok(()));
     }

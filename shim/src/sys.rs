@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 use crate::Errno;
+use crate::path::Path;
 
 // A thread that is cancelled in read or write is unwound through these.
 unsafe extern "C-unwind" {
@@ -63,14 +64,18 @@ fn demux(result: usize) -> Result<usize, Errno> {
     }
 }
 
-pub(crate) fn open(path: &[u8], flags: u32, mode: u16) -> Result<usize, Errno> {
+pub(crate) fn open(path: &Path, flags: u32, mode: u16) -> Result<usize, Errno> {
+    let path = path.absolute();
     // SAFETY: the pointer and the length are those of a slice.
     demux(unsafe { redox_open_v1(path.as_ptr(), path.len(), flags, mode) })
 }
 
-pub(crate) fn open_at(directory: usize, path: &[u8], flags: u32) -> Result<usize, Errno> {
+/// Opens what is there, from a descriptor of the scheme's root if there is one.
+pub(crate) fn open_from(root: Option<usize>, path: &Path, flags: u32) -> Result<usize, Errno> {
+    let Some(root) = root else { return open(path, flags, 0) };
+    let path = path.relative();
     // SAFETY: the pointer and the length are those of a slice.
-    demux(unsafe { redox_openat_v1(directory, path.as_ptr(), path.len(), flags, flags & flag::O_NONBLOCK) })
+    demux(unsafe { redox_openat_v1(root, path.as_ptr(), path.len(), flags, flags & flag::O_NONBLOCK) })
 }
 
 /// # Safety
@@ -99,7 +104,8 @@ pub(crate) fn inode(fd: usize) -> Result<u64, Errno> {
     Ok(stat.st_ino)
 }
 
-pub(crate) fn unlink(path: &[u8]) -> Result<(), Errno> {
+pub(crate) fn unlink(path: &Path) -> Result<(), Errno> {
+    let path = path.absolute();
     // SAFETY: the pointer and the length are those of a slice.
     demux(unsafe { redox_unlinkat_v0(flag::AT_FDCWD, path.as_ptr(), path.len(), 0) }).map(|_| ())
 }

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::string::String;
 
 use crate::sys::flag::{O_CLOEXEC, O_NONBLOCK, O_RDWR};
-use crate::{EFD_CLOEXEC, EFD_NONBLOCK, EFD_SEMAPHORE, Errno, eventfd, eventfd_at, eventfd_read, eventfd_write};
+use crate::{EFD_CLOEXEC, EFD_NONBLOCK, EFD_SEMAPHORE, Errno, eventfd, eventfd_read, eventfd_write};
 
 /// What the functions return: the number of bytes, or an errno, as libredox does it.
 const fn failure(errno: usize) -> usize {
@@ -77,7 +77,7 @@ fn with_result<T>(result: usize, call: impl FnOnce() -> T) -> (T, String) {
 
 #[test]
 fn flags_become_those_of_open_4_5() {
-    let asked = |flags| with_result(3, || eventfd(9, flags)).1;
+    let asked = |flags| with_result(3, || eventfd(None, 9, flags)).1;
     let expected = |mode, flags: u32| std::format!("open /scheme/eventd/eventfd/9/{mode} {flags:o} 0");
     assert_eq!(asked(0), expected(0, O_RDWR));
     assert_eq!(asked(EFD_SEMAPHORE), expected(1, O_RDWR));
@@ -92,7 +92,7 @@ fn unknown_flags_open_nothing_2() {
     for bit in 0..32 {
         let flag = 1_i32 << bit;
         let known = [EFD_SEMAPHORE, EFD_CLOEXEC, EFD_NONBLOCK, 0x0100_0000, 0x0004_0000].contains(&flag);
-        let (result, asked) = with_result(3, || eventfd(0, flag));
+        let (result, asked) = with_result(3, || eventfd(None, 0, flag));
         assert_eq!((result.is_ok(), asked.is_empty()), (known, !known), "{flag:#x}");
         assert!(known || result == Err(Errno::EINVAL));
     }
@@ -100,16 +100,16 @@ fn unknown_flags_open_nothing_2() {
 
 #[test]
 fn a_kept_root_is_opened_from() {
-    let (result, asked) = with_result(5, || eventfd_at(4, 1, EFD_NONBLOCK | EFD_SEMAPHORE));
+    let (result, asked) = with_result(5, || eventfd(Some(4), 1, EFD_NONBLOCK | EFD_SEMAPHORE));
     assert_eq!(result, Ok(5));
     assert_eq!(asked, std::format!("openat 4 eventfd/1/1 {:o} {O_NONBLOCK:o}", O_RDWR | O_NONBLOCK));
-    assert_eq!(with_result(3, || eventfd_at(4, 0, -1)), (Err(Errno::EINVAL), String::new()));
+    assert_eq!(with_result(3, || eventfd(Some(4), 0, -1)), (Err(Errno::EINVAL), String::new()));
 }
 
 #[test]
 fn errors_of_open_are_passed_on_3() {
-    assert_eq!(with_result(failure(19), || eventfd(0, 0)).0, Err(Errno(19)));
-    assert_eq!(with_result(1 << 40, || eventfd(0, 0)).0, Err(Errno::EMFILE));
+    assert_eq!(with_result(failure(19), || eventfd(None, 0, 0)).0, Err(Errno(19)));
+    assert_eq!(with_result(1 << 40, || eventfd(None, 0, 0)).0, Err(Errno::EMFILE));
 }
 
 #[test]
