@@ -65,7 +65,7 @@ fn mistakes_get_the_usual_errors() {
         ("cat list", "Is a directory"),
         ("dd of=stat conv=notrunc if=/dev/zero bs=1 count=1", "Permission denied"),
         ("rm -f stat", "Operation not permitted"),
-        ("mkdir new", "No such file or directory"),
+        ("mkdir other", "No such file or directory"),
         ("dd of=eventfd/0/0 if=/dev/zero bs=4 count=1", "Invalid argument"),
     ] {
         let finished = shell(&daemon, script);
@@ -136,4 +136,73 @@ fn users_see_their_own_rows_and_root_all() {
         assert_eq!(rows(&seen.stdout).len(), 1, "a user sees own rows of {list}:\n{}", seen.stdout);
         assert!(seen.stdout.contains(&USER.to_string()), "{}", seen.stdout);
     }
+}
+
+/// A program that makes semaphores and waits for its standard input to end.
+fn hold_semaphores(daemon: &Daemon, uid: u32) -> Running {
+    const CODE: &str = "import ctypes, os, sys\n\
+        c = ctypes.CDLL(None, use_errno=True)\n\
+        c.sem_open.restype = ctypes.c_void_p\n\
+        for name, mode, value in [(b'/private', 0o600, 3), (b'/a b', 0o644, 4), (b'/gone', 0o666, 5)]:\n \
+            assert c.sem_open(name, os.O_CREAT | os.O_EXCL, mode, value), os.strerror(ctypes.get_errno())\n\
+        c.sem_unlink(b'gone')\n\
+        sys.stdin.read()";
+    let mut command = daemon.command(PYTHON);
+    command.args(["-c", CODE]).stdin(Stdio::piped());
+    if own_uid() == "0" {
+        command.uid(uid).gid(uid);
+    }
+    Running::start(&mut command)
+}
+
+#[test]
+fn semaphores_are_seen_and_removed() {
+    let Some(daemon) = Daemon::start("semaphores_are_seen_and_removed") else { return };
+    let mut program = hold_semaphores(&daemon, USER);
+    daemon.await_stat("sem_unlinked", 1);
+    let owner = if own_uid() == "0" { USER.to_string() } else { own_uid() };
+
+    assert_eq!(output(&daemon, "ls sem"), "a%20b\nprivate\n");
+    let long = output(&daemon, "ls -ln sem/private");
+    let words = long.split_whitespace().collect::<Vec<_>>();
+    assert_eq!((words[0], words[2]), ("-rw-------", owner.as_str()), "{long}");
+    let text = output(&daemon, "cat sem/private");
+    let line = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+    assert_eq!((line("name"), line("value"), line("owner")), (Some("private"), Some("3"), Some(owner.as_str())));
+    assert_eq!((line("mode"), line("opens")), (Some("0600"), Some("1")));
+    let list = rows(&daemon.read("list/sem"));
+    let seen = list.iter().map(|row| (row[1].as_str(), row[5].as_str(), row[6].as_str(), row[7].as_str()));
+    let expected = [("3", "1", "yes", "private"), ("4", "1", "yes", "a%20b"), ("5", "1", "no", "gone")];
+    assert!(seen.eq(expected), "{list:?}");
+    assert!(!shell(&daemon, "echo 1 > sem/private").success());
+
+    output(&daemon, "rm -f sem/private");
+    assert_eq!(output(&daemon, "ls sem"), "a%20b\n");
+    drop(program.child().stdin.take());
+    assert!(program.wait(LIMIT).is_some_and(|status| status.success()));
+    daemon.await_stat("sem_live", 1);
+    assert!(output(&daemon, "cat sem/a%20b").contains("opens 0\n"), "a name lasts");
+    output(&daemon, "rm -f 'sem/a%20b'");
+    daemon.await_stat("sem_live", 0);
+}
+
+#[test]
+fn users_see_semaphores_that_they_may_read() {
+    let test = "users_see_semaphores_that_they_may_read";
+    if own_uid() != "0" {
+        return skip(test, "only root can act for several users");
+    }
+    let Some(daemon) = Daemon::start(test) else { return };
+    let _program = hold_semaphores(&daemon, USER);
+    daemon.await_stat("sem_unlinked", 1);
+    let by = |uid: u32, script: &str| {
+        run(Command::new("sh").args(["-c", script]).current_dir(daemon.path("")).uid(uid).gid(uid), LIMIT)
+    };
+    let other = USER - 1;
+    assert_eq!(by(other, "ls sem").stdout, "a%20b\nprivate\n");
+    assert_eq!(rows(&by(other, "cat list/sem").stdout).len(), 2);
+    assert!(by(other, "cat sem/a%20b").success());
+    assert!(by(other, "cat sem/private").stderr.contains("Permission denied"));
+    assert!(!by(other, "rm -f sem/private").success());
+    assert!(by(USER, "cat sem/private && rm sem/private").success());
 }

@@ -60,3 +60,38 @@ fn python_line_of_the_readme() {
     let finished = run(daemon.command(PYTHON).args(["-c", line]), LIMIT);
     assert_eq!(finished.stdout, "7\n", "{}", finished.stderr);
 }
+
+/// Semaphores, locks, queues and pools of CPython, between processes that were forked and such that were started anew.
+#[test]
+fn cpython_multiprocessing() {
+    const CODE: &str = "\
+import multiprocessing, sys\n\
+def square(queue, lock, number):\n \
+    with lock: queue.put(number * number)\n\
+if __name__ == '__main__':\n \
+    semaphore = multiprocessing.Semaphore(3)\n \
+    semaphore.acquire()\n \
+    print(open(sys.argv[1]).read().split()[9])\n \
+    for method in ('fork', 'spawn', 'forkserver'):\n  \
+        context = multiprocessing.get_context(method)\n  \
+        queue, lock = context.Queue(), context.Lock()\n  \
+        processes = [context.Process(target=square, args=(queue, lock, number)) for number in range(4)]\n  \
+        for process in processes: process.start()\n  \
+        print(method, sorted(queue.get() for _ in processes))\n  \
+        for process in processes: process.join()\n  \
+        with context.Pool(2) as pool: print(sum(pool.map(abs, range(100))))\n";
+    let test = "cpython_multiprocessing";
+    if !Path::new(PYTHON).exists() {
+        return skip(test, "there is no Python");
+    }
+    let Some(daemon) = Daemon::start(test) else { return };
+    // Processes that are started anew read the program again.
+    let script = std::env::temp_dir().join(format!("eventd-multiprocessing-{}.py", std::process::id()));
+    std::fs::write(&script, CODE).unwrap();
+    let finished = run(daemon.command(PYTHON).arg(&script).arg(daemon.path("list/sem")), LIMIT);
+    std::fs::remove_file(&script).unwrap();
+    let expected = ["fork", "spawn", "forkserver"].map(|method| format!("{method} [0, 1, 4, 9]\n4950\n")).concat();
+    assert_eq!(finished.stdout, format!("2\n{expected}"), "{}", finished.stderr);
+    daemon.await_stat("sem_live", 0);
+    assert!(daemon.stat("sem_created") > 20, "semaphores were not eventd's");
+}
