@@ -180,6 +180,17 @@ static inline struct task *start_waiter_process(task_body body, sem_t *sem)
 	return start_process_with(body, -1, 0, sem);
 }
 
+/* As report_task, for a process that may die in its operation. */
+static inline void report_ended(const char *key, struct task *task)
+{
+	join_task(task);
+	if (task->finished)
+		report_io(key, task->result);
+	else
+		report(key, "died");
+	unmap_page(task);
+}
+
 #ifdef __linux__
 /* Sleeping in the kernel on a word of the task's semaphore, not e.g. on a lock before it. */
 static inline bool sleeps_in_semaphore(const struct task *task)

@@ -116,18 +116,6 @@ static struct io open_with_flags_body(struct task *task)
 	return io;
 }
 
-static void report_process_result(const char *key, struct task *task)
-{
-	int status;
-
-	must(waitpid(task->pid, &status, 0), "waitpid");
-	if (task->finished)
-		report_io(key, task->result);
-	else
-		report(key, "killed=%s", yes_no(WIFSIGNALED(status)));
-	unmap_page(task);
-}
-
 static void check_flag(const char *part, int flag)
 {
 	struct name name = make_name("flag");
@@ -136,14 +124,14 @@ static void check_flag(const char *part, int flag)
 
 	sem_close(sem);
 	snprintf(key, sizeof(key), "144.%s-existing", part);
-	report_process_result(key, start_process_with(open_with_flags_body, -1, (uint64_t)flag, &name));
+	report_ended(key, start_process_with(open_with_flags_body, -1, (uint64_t)flag, &name));
 	snprintf(key, sizeof(key), "144.%s-create-existing", part);
-	report_process_result(key, start_process_with(open_with_flags_body, -1, (uint64_t)(flag | O_CREAT), &name));
+	report_ended(key, start_process_with(open_with_flags_body, -1, (uint64_t)(flag | O_CREAT), &name));
 	snprintf(key, sizeof(key), "144.%s-afterwards", part);
-	report_process_result(key, start_process_with(open_with_flags_body, -1, 0, &name));
+	report_ended(key, start_process_with(open_with_flags_body, -1, 0, &name));
 	sem_unlink(name.text);
 	snprintf(key, sizeof(key), "144.%s-create", part);
-	report_process_result(key, start_process_with(open_with_flags_body, -1, (uint64_t)(flag | O_CREAT), &name));
+	report_ended(key, start_process_with(open_with_flags_body, -1, (uint64_t)(flag | O_CREAT), &name));
 	sem_unlink(name.text);
 }
 
