@@ -279,7 +279,7 @@ static inline void *shared_page(void)
 	return map_page(PROT_READ | PROT_WRITE, MAP_SHARED);
 }
 
-/* ---- an unnamed and a named semaphore, for checks that concern both ---- */
+/* ---- a semaphore of any kind, for checks that concern all of them ---- */
 
 struct subject {
 	const char *kind;
@@ -287,12 +287,22 @@ struct subject {
 	struct name name;
 };
 
-static inline struct subject make_unnamed(unsigned int value)
+static inline struct subject make_unnamed(const char *kind, int pshared, unsigned int value)
 {
-	struct subject subject = { .kind = "unnamed", .sem = shared_page() };
+	struct subject subject = { .kind = kind, .sem = shared_page() };
 
-	must(sem_init(subject.sem, 1, value), "sem_init");
+	must(sem_init(subject.sem, pshared, value), "sem_init");
 	return subject;
+}
+
+static inline struct subject make_private(unsigned int value)
+{
+	return make_unnamed("private", 0, value);
+}
+
+static inline struct subject make_shared(unsigned int value)
+{
+	return make_unnamed("shared", 1, value);
 }
 
 static inline struct subject make_named(unsigned int value)
@@ -328,10 +338,16 @@ static inline struct key key_of(int number, const struct subject *subject, const
 	return key;
 }
 
-/* Runs the checks of one function in a group for each kind. */
-#define GROUP_BOTH(checks) \
+/* Runs the checks of one function in a group for each kind that threads, or processes, can share. */
+#define GROUP_THREADS(checks) \
 	do { \
-		GROUP(checks(make_unnamed)); \
+		GROUP(checks(make_private)); \
+		GROUP(checks(make_named)); \
+	} while (0)
+
+#define GROUP_PROCESSES(checks) \
+	do { \
+		GROUP(checks(make_shared)); \
 		GROUP(checks(make_named)); \
 	} while (0)
 
