@@ -203,7 +203,7 @@ static inline bool sleeps_in_semaphore(const struct task *task)
 	if (!read_task_file(task, "stat", text, sizeof(text)))
 		return false;
 	end = strrchr(text, ')');
-	if (end == NULL || end[1] != ' ' || (end[2] != 'S' && end[2] != 'T'))
+	if (end == NULL || end[1] != ' ' || end[2] != 'S')
 		return false;
 	if (!read_task_file(task, "syscall", text, sizeof(text)))
 		return false;
@@ -325,17 +325,53 @@ static inline void drop_subject(struct subject *subject)
 	}
 }
 
-struct key {
-	char text[96];
+/* "170.named-beyond", good until the next call. */
+static inline const char *key_for(int number, const struct subject *subject, const char *part)
+{
+	static char key[160];
+
+	snprintf(key, sizeof(key), "%d.%s-%s", number, subject->kind, part);
+	return key;
+}
+
+/* ---- the calls that wait ---- */
+
+struct call {
+	const char *name;
+	task_body body;
+	/* Without an end of its own, so that SA_RESTART has an effect. */
+	bool endless;
 };
 
-/* "170.named-post-at-maximum" */
-static inline struct key key_of(int number, const struct subject *subject, const char *part)
-{
-	struct key key;
+__attribute__((unused))
+static const struct call calls[] = {
+	{ "wait", wait_body, true },
+	{ "timedwait", timedwait_body, false },
+	{ "clockwait-realtime", clockwait_realtime_body, false },
+	{ "clockwait-monotonic", clockwait_body, false },
+};
 
-	snprintf(key.text, sizeof(key.text), "%d.%s-%s", number, subject->kind, part);
+static inline const char *call_key(int number, const struct subject *subject, const struct call *call, const char *part)
+{
+	static char key[160];
+
+	snprintf(key, sizeof(key), "%d.%s-%s-%s", number, subject->kind, call->name, part);
 	return key;
+}
+
+/* No token is gone, and none has come. */
+static inline void check_still_sound(int number, const struct subject *subject, const struct call *call, const char *part)
+{
+	char text[64];
+
+	snprintf(text, sizeof(text), "%s-value", part);
+	report_value(call_key(number, subject, call, text), subject->sem);
+	snprintf(text, sizeof(text), "%s-post", part);
+	report_call(call_key(number, subject, call, text), sem_post(subject->sem));
+	snprintf(text, sizeof(text), "%s-value-posted", part);
+	report_value(call_key(number, subject, call, text), subject->sem);
+	snprintf(text, sizeof(text), "%s-taken", part);
+	report_call(call_key(number, subject, call, text), sem_trywait(subject->sem));
 }
 
 /* Runs the checks of one function in a group for each kind that threads, or processes, can share. */

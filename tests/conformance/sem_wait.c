@@ -8,14 +8,6 @@
 #define TAKERS 4
 #define TAKES 5000
 
-static const char *key_for(int number, const struct subject *subject, const char *part)
-{
-	static struct key key;
-
-	key = key_of(number, subject, part);
-	return key.text;
-}
-
 /* ---- 167, 169: sem_init, sem_destroy ---- */
 
 static void report_init(const char *key, int pshared, unsigned int value)
