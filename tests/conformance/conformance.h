@@ -36,7 +36,7 @@
 
 /* May be raised with -D for a slow machine. */
 #ifndef TIME_LIMIT_SECONDS
-#define TIME_LIMIT_SECONDS 20
+#define TIME_LIMIT_SECONDS 60
 #endif
 
 /* Without /proc: how long a task must go on to count as blocked. */

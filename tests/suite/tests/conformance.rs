@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use eventd_suite::{Daemon, Exceptions, compare, compile, repository, run};
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(240);
 
 fn conforms(name: &str) {
     let Some(daemon) = Daemon::start(name) else { return };
@@ -18,8 +18,9 @@ fn conforms(name: &str) {
     let ours = run(&mut daemon.command(&program), LIMIT);
     assert!(ours.success(), "{name} failed on eventd: {:?}\n{}{}", ours.status, ours.stdout, ours.stderr);
     // Without this the comparison of Linux with itself would pass.
-    assert!(daemon.stat("eventfd_created") > 0, "{name} did not use eventd");
-    daemon.await_stat("eventfd_live", 0);
+    let kind = name.split('_').next().unwrap();
+    assert!(daemon.stat(&format!("{kind}_created")) > 0, "{name} did not use eventd");
+    daemon.await_stat(&format!("{kind}_live"), 0);
     assert_eq!(daemon.stat("requests_waiting"), 0, "{name} left requests behind");
 
     let exceptions = Exceptions::read(&directory.join("exceptions.txt"), &format!("host/{name}"));
@@ -59,4 +60,15 @@ programs! {
     eventfd_share
     eventfd_signal
     eventfd_write
+    sem_cancel
+    sem_create
+    sem_fork
+    sem_handle
+    sem_life
+    sem_name
+    sem_open
+    sem_perm
+    sem_share
+    sem_signal
+    sem_wait
 }
