@@ -244,7 +244,7 @@ static inline void report_waiting(const char *key, struct task *task)
 
 /* ---- meeting of processes ---- */
 
-/* Lives in shared memory. Needs nothing from the system that is under test. */
+/* Lives in shared memory. Needs nothing from the system that is under test. (Atomics by operators only: relibc's functions for them are gcc's.) */
 struct meeting {
 	int members;
 	atomic_int arrived;
@@ -255,7 +255,7 @@ static inline void meet(struct meeting *meeting)
 {
 	int turn = meeting->turn;
 
-	if (atomic_fetch_add(&meeting->arrived, 1) + 1 == meeting->members) {
+	if (++meeting->arrived == meeting->members) {
 		meeting->arrived = 0;
 		meeting->turn = turn + 1;
 		return;

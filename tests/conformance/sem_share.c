@@ -20,6 +20,18 @@ static sem_t *own_handle(const struct subject *subject)
 	return subject->name.text[0] == '\0' ? subject->sem : open_existing(subject->name.text + 1);
 }
 
+/*
+ * Every third task a thread, if asked for. The processes are forked first: a thread may hold a lock in sem_open, which the child of a fork would find
+ * held for ever.
+ */
+static void start_mixed(struct task **tasks, int count, task_body body, void *data, bool threads_too)
+{
+	for (int threads = 0; threads < 2; threads++)
+		for (int i = 0; i < count; i++)
+			if ((threads_too && i % 3 == 0) == threads)
+				tasks[i] = (threads ? start_thread_with : start_process_with)(body, -1, (uint64_t)i, data);
+}
+
 static struct subject make_second(subject_maker make, unsigned int value)
 {
 	struct subject subject;
@@ -101,8 +113,7 @@ static void check_exclusion(subject_maker make)
 	struct task *tasks[4];
 
 	game->there = make(1);
-	for (int i = 0; i < 4; i++)
-		tasks[i] = (i % 2 ? start_process_with : start_thread_with)(exclude_body, -1, 0, game);
+	start_mixed(tasks, 4, exclude_body, game, true);
 	for (int i = 0; i < 4; i++)
 		join_task(tasks[i]);
 	report_all(key_for(168, &game->there, "exclusion-moves"), game->moves, 4 * SHARE_ROUNDS);
@@ -124,12 +135,14 @@ static struct io poster_body(struct task *task)
 	struct poster *poster = task->data;
 
 	while (!poster->stop) {
-		sem_t *sem = atomic_exchange(&poster->offered, NULL);
+		sem_t *sem = poster->offered;
 
 		if (sem == NULL) {
 			sched_yield();
 			continue;
 		}
+		/* The next is offered only after the post. */
+		poster->offered = NULL;
 		/* Sometimes the waiter is to sleep first. */
 		if (poster->posted % 4 == 0)
 			pause_briefly();
@@ -329,7 +342,9 @@ struct trade {
 	struct subject room;
 	struct meeting meeting;
 	atomic_int posted, taken;
-	atomic_int next_in, next_out;
+	/* One of each for those who fill and those who empty. */
+	atomic_int locks[2];
+	int places[2];
 	int items[16];
 	atomic_llong sum_in, sum_out;
 };
@@ -360,8 +375,7 @@ static void run_trade(struct trade *trade, task_body body, int members, bool thr
 	struct task *tasks[8];
 
 	trade->meeting.members = members;
-	for (int i = 0; i < members; i++)
-		tasks[i] = (threads_too && i % 3 == 0 ? start_thread_with : start_process_with)(body, -1, (uint64_t)i, trade);
+	start_mixed(tasks, members, body, trade, threads_too);
 	for (int i = 0; i < members; i++)
 		finish_task(tasks[i]);
 }
@@ -385,24 +399,25 @@ static struct io buffer_body(struct task *task)
 	struct trade *trade = task->data;
 	sem_t *items = own_handle(&trade->subject), *room = own_handle(&trade->room);
 	bool fills = task->value % 2 == 0;
-	atomic_int *lock = fills ? &trade->next_in : &trade->next_out;
-	const int locked = 1 << 20;
+	atomic_int *lock = &trade->locks[fills];
+	int *place = &trade->places[fills];
 
 	meet(&trade->meeting);
 	for (int i = 1; i <= SHARE_ROUNDS; i++) {
-		int place;
-
 		sem_wait(fills ? room : items);
-		while ((place = atomic_fetch_or(lock, locked)) & locked)
+		while (++*lock != 1) {
+			--*lock;
 			sched_yield();
+		}
 		if (fills) {
-			trade->items[place] = i;
+			trade->items[*place] = i;
 			trade->sum_in += i;
 		} else {
-			trade->sum_out += trade->items[place];
-			trade->items[place] = 0;
+			trade->sum_out += trade->items[*place];
+			trade->items[*place] = 0;
 		}
-		*lock = (place + 1) % (int)ARRAY_SIZE(trade->items);
+		*place = (*place + 1) % (int)ARRAY_SIZE(trade->items);
+		--*lock;
 		sem_post(fills ? items : room);
 	}
 	return io_result(0);
