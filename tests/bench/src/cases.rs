@@ -6,6 +6,7 @@ use crate::crowd::Crowd;
 use crate::failure::Result;
 use crate::measure::Line;
 use crate::ping_pong::{self, Cores};
+use crate::semaphores::{self, Call};
 use crate::wake::{self, Waiter};
 use crate::{cpu, operations};
 
@@ -35,9 +36,18 @@ enum Work {
         waiter: Waiter,
         others: usize,
     },
+    /// One call of `<semaphore.h>`, while this many other names are there.
+    Semaphore {
+        call: Call,
+        others: usize,
+    },
+    PostWait,
+    SemaphorePingPong {
+        cores: Cores,
+    },
 }
 
-pub(crate) const CASES: [Case; 12] = [
+pub(crate) const CASES: [Case; 20] = [
     case("eventfd/write+read", Work::WriteRead { pinned: false }),
     case("eventfd/write+read-pinned", Work::WriteRead { pinned: true }),
     case("eventfd/ping-pong", ping_pong(Cores::Two)),
@@ -50,6 +60,14 @@ pub(crate) const CASES: [Case; 12] = [
     case("eventfd/wake-1", wake(Waiter::Read, 0)),
     case("eventfd/wake-5000-others", wake(Waiter::Read, 5_000)),
     case("eventfd/poll-wake", wake(Waiter::Epoll, 0)),
+    case("sem/open-new", semaphore(Call::OpenNew, 0)),
+    case("sem/open-existing", semaphore(Call::OpenExisting, 0)),
+    case("sem/open-existing-of-10000", semaphore(Call::OpenExisting, 9_999)),
+    case("sem/close", semaphore(Call::Close, 0)),
+    case("sem/unlink", semaphore(Call::Unlink, 0)),
+    case("sem/post+wait", Work::PostWait),
+    case("sem/ping-pong", Work::SemaphorePingPong { cores: Cores::Two }),
+    case("sem/ping-pong-same-core", Work::SemaphorePingPong { cores: Cores::One }),
 ];
 
 const fn case(name: &'static str, work: Work) -> Case {
@@ -66,6 +84,10 @@ const fn among(live: usize) -> Work {
 
 const fn wake(waiter: Waiter, others: usize) -> Work {
     Work::Wake { waiter, others }
+}
+
+const fn semaphore(call: Call, others: usize) -> Work {
+    Work::Semaphore { call, others }
 }
 
 impl Case {
@@ -102,6 +124,9 @@ impl Case {
                 crowd.end()?;
                 Ok(line)
             }
+            Work::Semaphore { call, others } => semaphores::call(budget, call, others),
+            Work::PostWait => semaphores::post_wait(budget),
+            Work::SemaphorePingPong { cores } => semaphores::ping_pong(budget, cores),
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::scratch::Scratch;
 use crate::side::Side;
 
 /// When the last worker has to be done; starting and ending come on top.
-const TOTAL_LIMIT: Duration = Duration::from_secs(80);
+const TOTAL_LIMIT: Duration = Duration::from_secs(180);
 const WORKER_LIMIT: Duration = Duration::from_secs(20);
 
 /// Returns whether every case has been measured.

@@ -1,7 +1,7 @@
-//! Native eventfd and the one served by eventd, measured side by side.
+//! Native eventfd and semaphores, and those served by eventd, measured side by side.
 //!
 //! `bench` (the driver) runs `bench-worker` once per case and side. The worker
-//! only knows the C symbol `eventfd`; whether the kernel or eventd answers is
+//! only knows the C symbols `eventfd` and `sem_open`; whether the system or eventd answers is
 //! decided by the `LD_PRELOAD` the driver starts it with.
 
 mod args;
@@ -22,6 +22,9 @@ mod ping_pong;
 mod procfs;
 mod report;
 mod scratch;
+#[expect(unsafe_code, reason = "calls the semaphores of the C library")]
+mod semaphore;
+mod semaphores;
 mod side;
 #[expect(unsafe_code, reason = "calls what std does not offer")]
 mod sys;

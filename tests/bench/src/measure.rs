@@ -64,7 +64,7 @@ pub(crate) fn sample(
 /// What a worker prints and the driver reads.
 #[derive(Debug)]
 pub struct Line {
-    /// Whether the counters were other than the kernel's own.
+    /// Whether the objects were other than the system's own.
     pub(crate) served: bool,
     pub(crate) summary: Summary,
 }

@@ -69,8 +69,8 @@ impl Side {
         let text = self.output(case, limit)?;
         let line: Line = text.parse()?;
         match (line.served, self.served.is_some()) {
-            (true, false) => Err(Failure::new("eventfd did not come from the kernel")),
-            (false, true) => Err(Failure::new("eventfd came from the kernel, not from eventd")),
+            (true, false) => Err(Failure::new("the objects did not come from the system")),
+            (false, true) => Err(Failure::new("the objects came from the system, not from eventd")),
             _ => Ok(line.summary),
         }
     }
