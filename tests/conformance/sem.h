@@ -244,28 +244,35 @@ static inline void report_waiting(const char *key, struct task *task)
 
 /* ---- meeting of processes ---- */
 
-/* Lives in shared memory. Needs nothing from the system that is under test. (Atomics by operators only: relibc's functions for them are gcc's.) */
+/* Lives in shared memory. (Atomics are used by operators only: relibc's functions for them are for gcc.) */
 struct meeting {
 	int members;
 	atomic_int arrived;
 	atomic_int turn;
+	/* In turn, so that nobody who is already at the next meeting takes a token of this one. */
+	sem_t gates[2];
 };
+
+static inline void prepare_meeting(struct meeting *meeting, int members)
+{
+	meeting->members = members;
+	for (int i = 0; i < 2; i++)
+		must(sem_init(&meeting->gates[i], 1, 0), "sem_init");
+}
 
 static inline void meet(struct meeting *meeting)
 {
-	int turn = meeting->turn;
+	sem_t *gate = &meeting->gates[meeting->turn % 2];
 
-	if (++meeting->arrived == meeting->members) {
-		meeting->arrived = 0;
-		meeting->turn = turn + 1;
+	if (++meeting->arrived < meeting->members) {
+		while (sem_wait(gate) != 0)
+			continue;
 		return;
 	}
-	for (int spins = 0; meeting->turn == turn; spins++) {
-		if (spins < 1000)
-			sched_yield();
-		else
-			pause_briefly();
-	}
+	meeting->arrived = 0;
+	meeting->turn++;
+	for (int i = 1; i < meeting->members; i++)
+		sem_post(gate);
 }
 
 static inline void wait_for(atomic_int *flag, int value)

@@ -218,7 +218,7 @@ static void run_threads(const char *key, task_body body, struct race *race)
 {
 	struct task *threads[THREADS];
 
-	race->meeting.members = THREADS;
+	prepare_meeting(&race->meeting, THREADS);
 	for (int i = 0; i < THREADS; i++)
 		threads[i] = start_thread_with(body, -1, (uint64_t)i, race);
 	for (int i = 0; i < THREADS; i++)

@@ -374,7 +374,7 @@ static void run_trade(struct trade *trade, task_body body, int members, bool thr
 {
 	struct task *tasks[8];
 
-	trade->meeting.members = members;
+	prepare_meeting(&trade->meeting, members);
 	start_mixed(tasks, members, body, trade, threads_too);
 	for (int i = 0; i < members; i++)
 		finish_task(tasks[i]);
