@@ -50,7 +50,7 @@ base_file() {
 }
 
 compile() { # SOURCE OUTPUT
-    "$cc" -std=gnu11 -O1 -pthread -Wno-deprecated-declarations -DTIME_LIMIT_SECONDS=12 "$1" -o "$2" || fail "cannot compile $1"
+    "$cc" -std=gnu11 -O1 -pthread -Wl,--gc-sections -Wno-deprecated-declarations -DTIME_LIMIT_SECONDS=12 "$1" -o "$2" || fail "cannot compile $1"
 }
 
 build() {
@@ -69,6 +69,8 @@ build() {
         case $name in eventfd_proc | eventfd_aio) continue ;; esac
         compile "$source" "$work/bin/$name"
     done
+    # An initfs holds 64 MiB, and static programs soon have more, with their symbols and all of libc.
+    strip "$work"/bin/*
     as --32 "$here/loader/loader.S" -o "$work/loader.o"
     ld -m elf_i386 -T "$here/loader/loader.ld" "$work/loader.o" -o "$work/loader"
 }
@@ -103,8 +105,10 @@ pack() { # OUTPUT
     echo 'PATH=/usr/bin:/scheme/initfs/bin' >"$tree/root/usr/lib/environment.d/path"
     {
         echo "show /scheme/eventd /scheme/eventd/stat /scheme/eventd/list/eventfd /scheme/eventd/list/waiters"
+        echo "meet wait &"
+        echo "meet post"
         for name in "$work"/native/*.out; do basename "$name" .out; done
-        echo "show /scheme/eventd/stat /scheme/eventd/list/eventfd /scheme/eventd/list/waiters"
+        echo "show /scheme/eventd/stat /scheme/eventd/list/eventfd /scheme/eventd/list/sem /scheme/eventd/list/waiters"
         echo "show /scheme/logging/sys/ipc/eventd.log"
     } >"$tree/root/usr/lib/commands"
     "$(base_file redox-initfs-ar)" "$tree" "$REDOX_BOOTSTRAP" -o "$1" >"$work/archiver.log" 2>&1 ||

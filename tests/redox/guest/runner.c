@@ -1,6 +1,6 @@
 /*
  * Runs the commands in /usr/lib/commands, one a line, says where the output of each begins and how it ended, and stops the machine.
- * A line is split at blanks; nothing is quoted.
+ * A line is split at blanks; nothing is quoted. A line that ends with & is not waited for.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -28,9 +28,11 @@ static pid_t watch(pid_t child)
 static void run(char *line)
 {
     char *arguments[16];
-    int count = 0, status;
+    int count = 0, status, background;
     for (char *word = strtok(line, " \t"); word && count < 15; word = strtok(NULL, " \t"))
         arguments[count++] = word;
+    background = count > 1 && !strcmp(arguments[count - 1], "&");
+    count -= background;
     arguments[count] = NULL;
     printf("@begin %s\n", arguments[0]);
     fflush(stdout);
@@ -48,6 +50,11 @@ static void run(char *line)
         printf("cannot execute %s: %s\n", path, strerror(errno));
         fflush(stdout);
         _exit(127);
+    }
+    if (background) {
+        printf("@end %s: in the background\n", arguments[0]);
+        fflush(stdout);
+        return;
     }
     pid_t watcher = watch(child);
     while (waitpid(child, &status, 0) != child) {
