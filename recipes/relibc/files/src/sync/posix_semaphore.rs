@@ -5,11 +5,13 @@
 
 use core::{ptr, sync::atomic};
 
+#[cfg(target_os = "redox")]
+use crate::header::errno::EINTR;
 use crate::{
     error::{Errno, Result},
     header::{
         bits_timespec::timespec,
-        errno::{EAGAIN, EINTR, EINVAL, EOVERFLOW, ETIMEDOUT},
+        errno::{EAGAIN, EINVAL, EOVERFLOW, ETIMEDOUT},
         time::{CLOCK_MONOTONIC, CLOCK_REALTIME},
     },
     out::Out,
