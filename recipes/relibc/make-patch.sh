@@ -17,7 +17,7 @@ mkdir "$work/eventd-shim"
 cp -R "$here/../../shim/Cargo.toml" "$here/../../shim/src" "$work/eventd-shim/"
 
 # New files, as an empty repository sees them.
-git -C "$work" init -q
+git -C "$work" -c init.defaultBranch=main init -q
 git -C "$work" add -A
 git -C "$work" -c core.quotePath=false diff --cached -U0 --no-color >"$output"
 for hook in $hooks; do

@@ -5,15 +5,15 @@
 #include "sem.h"
 
 /* How many semaphores are made at least, by all together. May be lowered with -D for a slow machine. */
-#ifndef ROUNDS
-#define ROUNDS 10000
+#ifndef CREATIONS
+#define CREATIONS 10000
 #endif
 
 #define PROCESSES 16
-#define EXCLUSIVE_ROUNDS (ROUNDS / 4)
-#define SHARED_ROUNDS (ROUNDS / 4)
-#define APART_ROUNDS (ROUNDS / 2)
-#define CHURN_ROUNDS (ROUNDS / 4 / PROCESSES + 1)
+#define EXCLUSIVE_ROUNDS (CREATIONS / 4)
+#define SHARED_ROUNDS (CREATIONS / 4)
+#define APART_ROUNDS (CREATIONS / 2)
+#define CHURN_ROUNDS (CREATIONS / 4 / PROCESSES + 1)
 
 /* Two names in turn: the one of the last round is unlinked while the others are already at the next. */
 struct race {

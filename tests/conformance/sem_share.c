@@ -494,6 +494,10 @@ static void check_deaths(subject_maker make)
 			mortals->done[i] = 0;
 		for (int i = 0; i < CROWD; i++)
 			tasks[i] = start_process_with(mortal_body, -1, (uint64_t)i, mortals);
+		/* They are to die in the middle of it, not at birth. */
+		for (int i = 0; i < CROWD; i++)
+			while (!tasks[i]->started)
+				pause_briefly();
 		for (int i = 0; i < CROWD; i++) {
 			random = random * 1103515245 + 12345;
 			nanosleep(&(struct timespec){ .tv_nsec = (long)(random >> 16) % 1500 * 1000 }, NULL);

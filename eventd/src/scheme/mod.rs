@@ -44,8 +44,8 @@ enum Handle {
     Directory(Node),
     /// A text, as it was when it was opened.
     Text(Node, Vec<u8>),
-    /// A counter, its name and the access mode (O_ACCMODE) of its descriptor.
-    Eventfd { id: EventfdId, node: Node, access: usize },
+    /// A counter, its name, the access mode (O_ACCMODE) of its descriptor, and all that anybody ever wanted to hear of it.
+    Eventfd { id: EventfdId, node: Node, access: usize, interest: Readiness },
     /// A semaphore's memory.
     Semaphore(SemaphoreId),
 }
@@ -232,7 +232,8 @@ impl Scheme {
             _ if flags & O_DIRECTORY != 0 => Err(Error::new(ENOTDIR)),
             Node::NewCounter(initval, mode) => {
                 let owner = Owner { pid: ctx.pid, uid: ctx.uid, gid: ctx.gid };
-                Ok(Handle::Eventfd { id: self.eventfds.create(initval, mode, owner), node, access })
+                let id = self.eventfds.create(initval, mode, owner);
+                Ok(Handle::Eventfd { id, node, access, interest: Readiness::NONE })
             }
             Node::SemaphorePage(name) if access == O_RDWR && flags & O_TRUNC == 0 => {
                 self.semaphores.open(&name, identity(ctx)).map(Handle::Semaphore).map_err(errno)
@@ -334,14 +335,18 @@ impl SchemeSync for Scheme {
         self.handle(id).map(|_| 0)
     }
 
+    /// The kernel sends the union of what all event queues want, but two of its CPUs can send theirs in the wrong order. So an interest is never forgotten: an
+    /// announcement too many is dropped by the kernel, one too few leaves somebody asleep.
     fn fevent(&mut self, id: usize, flags: EventFlags, _ctx: &CallerCtx) -> Result<EventFlags> {
-        match *self.handle(id)? {
-            Handle::Eventfd { id: eventfd, .. } => {
-                let interest = Readiness {
+        match self.handles.get_mut(id).ok_or(Error::new(EBADF))? {
+            Handle::Eventfd { id: eventfd, interest, .. } => {
+                let asked = Readiness {
                     readable: flags.contains(EventFlags::EVENT_READ),
                     writable: flags.contains(EventFlags::EVENT_WRITE),
                 };
-                self.eventfds.watch(eventfd, id, interest).map(event_flags).map_err(errno)
+                *interest = *interest | asked;
+                let ready = self.eventfds.watch(*eventfd, id, *interest).map_err(errno)?;
+                Ok(event_flags(ready & asked))
             }
             // Reading these never waits.
             Handle::Text(..) | Handle::Directory(_) | Handle::Semaphore(_) => Ok(flags),
