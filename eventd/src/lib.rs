@@ -5,6 +5,7 @@
 pub mod engine;
 pub mod options;
 mod request;
+pub mod router;
 pub mod scheme;
 pub mod server;
 

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use eventd::options::{self, Action, HELP};
+use eventd::router::SignalRouter;
 use eventd::scheme::{Host, Scheme};
 use eventd::server::Server;
 use libredox::call;
@@ -46,7 +47,9 @@ fn serve(level: LevelFilter) -> Result<(), String> {
         monotonic,
     };
     let socket = Socket::create().map_err(|error| format!("cannot create a scheme: {}", text(error)))?;
-    let mut server = Server::register(socket, Scheme::new(host))
+    let mut scheme = Scheme::new(host);
+    route_signals(&socket, &mut scheme);
+    let mut server = Server::register(socket, scheme)
         .map_err(|error| format!("cannot register /scheme/{}: {}", eventd::NAME, text(error)))?;
     if let Some(descriptor) = ready {
         notify(descriptor).map_err(|error| format!("cannot tell init that eventd is ready: {error}"))?;
@@ -57,6 +60,23 @@ fn serve(level: LevelFilter) -> Result<(), String> {
     server.run().map_err(|error| format!("cannot go on serving /scheme/{}: {}", eventd::NAME, text(error)))?;
     log::info!("ended");
     Ok(())
+}
+
+/// Gives the scheme a way to signals, if the system has one. Without it signalfd fails with ENOSYS, and all else is as ever.
+fn route_signals(socket: &Socket, scheme: &mut Scheme) {
+    let mut route = || -> Result<(), String> {
+        let router = SignalRouter::open(socket.inner().raw()).map_err(|error| error.to_string())?;
+        let bring = |descriptor| router.messenger(descriptor).map_err(|error| error.to_string());
+        let news = scheme.news();
+        let descriptor = socket.create_this_scheme_fd(0, news, 0, 0).map_err(|error| error.to_string())?;
+        let messenger = bring(descriptor)?;
+        std::thread::Builder::new().name("signals".into()).spawn(messenger).map_err(|error| error.to_string())?;
+        scheme.route_signals(Box::new(router));
+        Ok(())
+    };
+    if let Err(cause) = route() {
+        log::warn!("no signalfd: cannot use /scheme/proc/signal-router: {cause}");
+    }
 }
 
 /// An error in the words of the system, which may know more than the number's name.

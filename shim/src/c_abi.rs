@@ -43,6 +43,32 @@ extern "C-unwind" fn eventfd_write(fd: c_int, value: u64) -> c_int {
     result(crate::eventfd_write(fd, value).map(|()| 0))
 }
 
+/// `sizeof(sigset_t)` of the system call.
+const MASK_SIZE: usize = size_of::<u64>();
+
+/// Creates a signalfd or replaces its mask; see [`crate::signalfd()`].
+///
+/// # Safety
+/// `mask` points to a set of signals, the first word of which are the signals that there are.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn signalfd(fd: c_int, mask: *const u64, flags: c_int) -> c_int {
+    // SAFETY: the caller's promise.
+    result(crate::signalfd(None, fd, unsafe { mask.read_unaligned() }, flags))
+}
+
+/// The system call of this name: as [`signalfd`], and EINVAL unless `size` is that of a set of signals (semantics 66).
+///
+/// # Safety
+/// As there.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn signalfd4(fd: c_int, mask: *const u64, size: usize, flags: c_int) -> c_int {
+    if size != MASK_SIZE {
+        return result(Err(Errno::EINVAL));
+    }
+    // SAFETY: the caller's promise.
+    unsafe { signalfd(fd, mask, flags) }
+}
+
 /// `PTHREAD_CANCEL_DISABLE` of glibc.
 const CANCEL_DISABLE: c_int = 1;
 /// `O_CREAT` needs two more arguments, of which C passes the first as an int.

@@ -17,6 +17,9 @@ const REDOX_CLOEXEC: i32 = 0x0100_0000;
 /// Redox's own value of O_NONBLOCK.
 const REDOX_NONBLOCK: i32 = 0x0004_0000;
 
+pub(crate) const CLOEXEC: i32 = EFD_CLOEXEC | REDOX_CLOEXEC;
+pub(crate) const NONBLOCK: i32 = EFD_NONBLOCK | REDOX_NONBLOCK;
+
 /// `eventfd(initval, flags)`: creates a counter that starts at `initval` and returns a descriptor of it.
 ///
 /// `root`, if there is one, is a descriptor of the root of the scheme (`/scheme/eventd`) that the C library keeps: this saves looking the scheme up, which costs more
@@ -35,9 +38,7 @@ pub fn eventfd(root: Option<usize>, initval: u32, flags: i32) -> Result<i32, Err
     i32::try_from(fd).map_err(|_| Errno::EMFILE)
 }
 
-fn open_flags(flags: i32) -> Result<u32, Errno> {
-    const CLOEXEC: i32 = EFD_CLOEXEC | REDOX_CLOEXEC;
-    const NONBLOCK: i32 = EFD_NONBLOCK | REDOX_NONBLOCK;
+pub(crate) fn open_flags(flags: i32) -> Result<u32, Errno> {
     if flags & !(EFD_SEMAPHORE | CLOEXEC | NONBLOCK) != 0 {
         return Err(Errno::EINVAL);
     }

@@ -1,4 +1,4 @@
-//! `<sys/eventfd.h>` and the named semaphores of `<semaphore.h>` for a C library, forwarded to eventd.
+//! `<sys/eventfd.h>`, `<sys/signalfd.h>` and the named semaphores of `<semaphore.h>` for a C library, forwarded to eventd.
 //!
 //! The crate reaches the outside through libredox's C ABI only, which the C library itself provides. With the feature `c-abi` it exports
 //! the C functions; without, their Rust forms are there for a C library that has its own way of exporting.
@@ -16,6 +16,7 @@ mod path;
 mod semaphore;
 #[cfg(test)]
 mod semaphore_tests;
+mod signalfd;
 mod sys;
 #[cfg(test)]
 mod tests;
@@ -24,3 +25,4 @@ pub use errno::Errno;
 pub use eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EFD_SEMAPHORE, eventfd, eventfd_read, eventfd_write};
 pub use path::CONTENT_MAX;
 pub use semaphore::{Create, SEM_VALUE_MAX, Semaphores, creates, sem_unlink};
+pub use signalfd::{SET_MASK, SFD_CLOEXEC, SFD_NONBLOCK, signalfd};

@@ -4,6 +4,8 @@ use crate::Errno;
 use crate::name::{self, ENCODED_MAX};
 
 const ROOT: &[u8] = b"/scheme/eventd/";
+/// Where signalfds are.
+pub(crate) const SIGNALFDS: &[u8] = b"/scheme/eventd/signalfd/";
 const NEW_SEMAPHORE: &[u8] = b"new/sem/";
 /// 4294967295 has ten digits.
 const MAX_DIGITS: usize = 10;
@@ -37,6 +39,17 @@ impl Path {
         let leading = digits.iter().take_while(|digit| **digit == b'0').count().min(MAX_DIGITS - 1);
         path.push_all(&digits[leading..]);
         path.push_all(if semaphore { b"/1" } else { b"/0" });
+        path
+    }
+
+    /// `signalfd/{mask}`.
+    pub(crate) fn signalfd(mask: u64) -> Self {
+        let mut path = Self::new();
+        path.push_all(b"signalfd/");
+        for byte in mask.to_be_bytes() {
+            path.push(name::hex_digit(byte >> 4));
+            path.push(name::hex_digit(byte));
+        }
         path
     }
 
@@ -112,6 +125,11 @@ mod tests {
         assert_eq!(Path::counter(1_000_000, false).absolute(), b"/scheme/eventd/eventfd/1000000/0");
         assert_eq!(Path::counter(u32::MAX, true).absolute(), b"/scheme/eventd/eventfd/4294967295/1");
         assert_eq!(Path::counter(10, false).relative(), b"eventfd/10/0");
+    }
+
+    #[test]
+    fn masks_have_sixteen_digits() {
+        assert_eq!(Path::signalfd(0x6_0001_2A00).absolute(), b"/scheme/eventd/signalfd/0000000600012A00");
     }
 
     #[test]

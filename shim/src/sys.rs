@@ -16,6 +16,15 @@ unsafe extern "C-unwind" {
     fn redox_unlinkat_v0(fd: usize, path: *const u8, path_len: usize, flags: u32) -> usize;
     fn redox_mmap_v1(address: *mut (), len: usize, prot: u32, flags: u32, fd: usize, offset: u64) -> usize;
     fn redox_munmap_v1(address: *mut (), len: usize) -> usize;
+    fn redox_fpath_v1(fd: usize, base: *mut u8, len: usize) -> usize;
+    fn redox_sys_call_v0(
+        fd: usize,
+        payload: *mut u8,
+        payload_len: usize,
+        flags: usize,
+        metadata: *const u64,
+        metadata_len: usize,
+    ) -> usize;
 }
 
 /// `struct stat`: it begins alike in glibc and relibc on 64-bit machines, and is nowhere longer than this.
@@ -39,6 +48,7 @@ pub(crate) mod flag {
     pub(crate) const O_EXCL: u32 = 0x0800_0000;
     pub(crate) const AT_FDCWD: usize = (-100_isize).cast_unsigned();
     pub(crate) const MAP_SHARED: u32 = 0x0001;
+    pub(crate) const CALL_WRITE: usize = 1 << 9;
     pub(crate) const PROT_READ_WRITE: u32 = 0x0006;
 }
 
@@ -52,6 +62,7 @@ pub(crate) mod flag {
     pub(crate) const O_EXCL: u32 = 0o200;
     pub(crate) const AT_FDCWD: usize = (-100_isize).cast_unsigned();
     pub(crate) const MAP_SHARED: u32 = 0x01;
+    pub(crate) const CALL_WRITE: usize = 1 << 9;
     pub(crate) const PROT_READ_WRITE: u32 = 0x03;
 }
 
@@ -122,6 +133,20 @@ pub(crate) fn map_page(fd: usize) -> Result<usize, Errno> {
 pub(crate) unsafe fn unmap_page(address: usize) {
     // SAFETY: the caller's promise. It fails only for what is no mapping.
     unsafe { redox_munmap_v1(core::ptr::with_exposed_provenance_mut(address), PAGE_SIZE) };
+}
+
+/// The path of an open file, as far as it fits.
+pub(crate) fn path(fd: usize, buffer: &mut [u8]) -> Result<usize, Errno> {
+    // SAFETY: the pointer and the length are those of a slice.
+    demux(unsafe { redox_fpath_v1(fd, buffer.as_mut_ptr(), buffer.len()) })
+}
+
+/// A call of the scheme's own, without a payload.
+pub(crate) fn call(fd: usize, metadata: [u64; 2]) -> Result<usize, Errno> {
+    // SAFETY: there is no payload, and the metadata are as long as said.
+    demux(unsafe {
+        redox_sys_call_v0(fd, core::ptr::null_mut(), 0, flag::CALL_WRITE, metadata.as_ptr(), metadata.len())
+    })
 }
 
 #[cfg(test)]

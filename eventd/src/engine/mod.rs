@@ -6,11 +6,13 @@
 mod counter;
 mod eventfd;
 mod semaphore;
+mod signalfd;
 mod wait;
 
 pub use counter::{Counter, MAX, Mode};
 pub use eventfd::{Eventfd, EventfdId, Eventfds, Owner, Parked, Totals};
 pub use semaphore::{Access, Identity, Semaphore, SemaphoreId, SemaphoreTotals, Semaphores};
+pub use signalfd::{ParkedRead, SignalSet, Signalfd, SignalfdId, Signalfds};
 
 use core::ops::{BitAnd, BitOr};
 

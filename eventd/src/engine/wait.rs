@@ -49,6 +49,11 @@ impl<W> WaitList<W> {
         self.waiting.remove(&place)
     }
 
+    /// All entries, in order of arrival.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &W> {
+        self.waiting.values()
+    }
+
     /// Empties the list, in order of arrival.
     pub(super) fn drain(&mut self) -> btree_map::IntoValues<Place, W> {
         std::mem::take(&mut self.waiting).into_values()

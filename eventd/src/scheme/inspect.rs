@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::node::encode_name;
 use super::page::Page;
-use crate::engine::{Access, Eventfds, Identity, MAX, Mode, Semaphore, SemaphoreId, Semaphores};
+use super::signals::Counts;
+use crate::engine::{Access, Eventfds, Identity, MAX, Mode, Semaphore, SemaphoreId, Semaphores, SignalSet, Signalfds};
 
 /// Whose rows a list may show.
 #[derive(Clone, Copy, Debug)]
@@ -24,7 +25,8 @@ impl Viewer {
 pub(super) struct Waiter {
     pub(super) pid: usize,
     pub(super) uid: u32,
-    pub(super) eventfd: usize,
+    /// What it waits for.
+    pub(super) object: String,
     /// What a blocked write wants to add; none for a read.
     pub(super) value: Option<u64>,
     /// Time since the start of the daemon at which the request came.
@@ -33,13 +35,20 @@ pub(super) struct Waiter {
     pub(super) arrival: u64,
 }
 
+/// What `stat` is made of.
+pub(super) struct Stat<'scheme, T> {
+    pub(super) eventfds: &'scheme Eventfds<T>,
+    pub(super) semaphores: &'scheme Semaphores<Page>,
+    pub(super) signalfds: &'scheme Signalfds<T>,
+    pub(super) signals: Counts,
+    pub(super) parked: u64,
+    pub(super) waiting: usize,
+    pub(super) uptime: Duration,
+}
+
 /// Text of `stat`: a name and a number per line.
-pub(super) fn stat<T: Copy>(
-    eventfds: &Eventfds<T>,
-    semaphores: &Semaphores<Page>,
-    waiting: usize,
-    uptime: Duration,
-) -> String {
+pub(super) fn stat<T: Copy>(what: &Stat<'_, T>) -> String {
+    let Stat { eventfds, semaphores, signalfds, signals, parked, waiting, uptime } = what;
     let totals = eventfds.totals();
     let of_semaphores = semaphores.totals();
     let mut text = String::new();
@@ -53,15 +62,58 @@ pub(super) fn stat<T: Copy>(
     line("eventfd_reads", &totals.reads);
     line("eventfd_writes", &totals.writes);
     line("eventfd_max_count", &MAX);
-    line("requests_parked", &totals.parked);
-    line("requests_waiting", &waiting);
+    line("requests_parked", parked);
+    line("requests_waiting", waiting);
     line("sem_live", &semaphores.len());
     line("sem_named", &semaphores.named());
     line("sem_created", &of_semaphores.created);
     line("sem_opened", &of_semaphores.opened);
     line("sem_unlinked", &of_semaphores.unlinked);
     line("sem_page_bytes", &(semaphores.len() * Page::SIZE));
+    line("signalfd_live", &signalfds.len());
+    line("signalfd_created", &signalfds.created());
+    line("signalfd_processes", &signalfds.processes());
+    line("signals_routed", &signals.routed);
+    line("signals_claimed", &signals.claimed);
+    line("signals_lost", &signals.lost);
     text
+}
+
+/// Text of `list/signalfd`: a row per signalfd, its mask also by names.
+pub(super) fn signalfd_list<T: Copy>(signalfds: &Signalfds<T>, viewer: Viewer) -> String {
+    let mut text = String::new();
+    let _ = writeln!(
+        text,
+        "{:>6} {:>16} {:>6} {:>6} {:>5} {:>7} {:>9} SIGNALS",
+        "ID", "MASK", "PID", "UID", "OPENS", "WAITING", "PROCESSES"
+    );
+    for (id, signalfd) in signalfds.iter().filter(|(_, signalfd)| viewer.may_see(signalfd.owner().uid)) {
+        // Every open makes a new one.
+        let opens = 1;
+        let _ = writeln!(
+            text,
+            "{:>6} {:016x} {:>6} {:>6} {opens:>5} {:>7} {:>9} {}",
+            id.number(),
+            signalfd.mask(),
+            signalfd.owner().pid,
+            signalfd.owner().uid,
+            signalfd.waiting(),
+            signalfd.users().count(),
+            names(signalfd.mask()),
+        );
+    }
+    text
+}
+
+fn names(mask: SignalSet) -> String {
+    const NAMES: [&str; 31] = [
+        "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM",
+        "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF",
+        "WINCH", "IO", "PWR", "SYS",
+    ];
+    let name = |number: usize| NAMES.get(number - 1).map_or_else(|| number.to_string(), |name| (*name).to_owned());
+    let set = (1..=64).filter(|number| mask >> (number - 1) & 1 != 0).map(name).collect::<Vec<_>>();
+    if set.is_empty() { "-".into() } else { set.join(",") }
 }
 
 /// Text of `sem/NAME`: a word and what it is per line.
@@ -139,7 +191,7 @@ pub(super) fn waiter_list(waiters: &mut Vec<Waiter>, viewer: Viewer, uptime: Dur
     let mut text = String::new();
     let _ = writeln!(
         text,
-        "{:>6} {:>6} {:>10} {:>5} {:>20} {:>12} {:>12}",
+        "{:>6} {:>6} {:>12} {:>5} {:>20} {:>12} {:>12}",
         "PID", "UID", "OBJECT", "WANTS", "VALUE", "SINCE", "SECONDS"
     );
     for waiter in waiters {
@@ -147,10 +199,10 @@ pub(super) fn waiter_list(waiters: &mut Vec<Waiter>, viewer: Viewer, uptime: Dur
             None => ("read", "-".to_owned()),
             Some(value) => ("write", value.to_string()),
         };
-        let object = format!("eventfd:{}", waiter.eventfd);
+        let object = &waiter.object;
         let _ = writeln!(
             text,
-            "{:>6} {:>6} {object:>10} {wants:>5} {value:>20} {:>12.3} {:>12.3}",
+            "{:>6} {:>6} {object:>12} {wants:>5} {value:>20} {:>12.3} {:>12.3}",
             waiter.pid,
             waiter.uid,
             waiter.since.as_secs_f64(),

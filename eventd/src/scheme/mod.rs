@@ -3,13 +3,15 @@
 mod inspect;
 mod node;
 mod page;
+mod signals;
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::rc::Rc;
 use std::time::Duration;
 
+use eventd_shim::SET_MASK;
 use redox_scheme::scheme::{Op, SchemeSync};
 use redox_scheme::{CallerCtx, Id, OpenResult, Response};
 use slab::Slab;
@@ -29,9 +31,10 @@ use self::inspect::{Viewer, Waiter};
 use self::node::Node;
 use self::page::Page;
 use crate::engine::{
-    self, Access, Blocking, Effect, EventfdId, Eventfds, Identity, Owner, Parked, Progress, Readiness, Semaphore,
-    SemaphoreId, Semaphores,
+    self, Access, Blocking, Effect, EventfdId, Eventfds, Identity, Owner, ParkedRead, Progress, Readiness, Semaphore,
+    SemaphoreId, Semaphores, SignalfdId, Signalfds,
 };
+use crate::router::Router;
 
 /// What an open descriptor stands for.
 #[derive(Debug)]
@@ -48,6 +51,17 @@ enum Handle {
     Eventfd { id: EventfdId, node: Node, access: usize, interest: Readiness },
     /// A semaphore's memory.
     Semaphore(SemaphoreId),
+    /// A signalfd, and its name.
+    Signalfd(SignalfdId, Node),
+    /// Where the router's messenger writes.
+    News,
+}
+
+/// Where a request waits.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Parked {
+    Eventfd(engine::Parked),
+    Signalfd(ParkedRead),
 }
 
 /// A request that waits for its answer.
@@ -100,11 +114,20 @@ pub struct Host {
 pub struct Scheme {
     eventfds: Eventfds<Id>,
     semaphores: Semaphores<Page>,
+    signalfds: Signalfds<Id>,
+    /// The handle by which each signalfd is announced.
+    descriptions: BTreeMap<SignalfdId, usize>,
+    signals: signals::Counts,
+    router: Option<Box<dyn Router>>,
     handles: Slab<Handle>,
     waiting: HashMap<Id, Waiting, BuildHasherDefault<IdHasher>>,
     effects: Vec<Effect<Id>>,
+    /// Answers to requests that waited.
+    answered: Vec<(Op, Result<usize>)>,
     /// Where the request that is being handled was parked.
     parked: Option<Parked>,
+    /// How many requests have ever waited.
+    arrivals: u64,
     host: Host,
     started: Duration,
 }
@@ -116,13 +139,29 @@ impl Scheme {
         Self {
             eventfds: Eventfds::default(),
             semaphores: Semaphores::default(),
+            signalfds: Signalfds::default(),
+            descriptions: BTreeMap::new(),
+            signals: signals::Counts::default(),
+            router: None,
             handles: Slab::new(),
             waiting: HashMap::default(),
             effects: Vec::new(),
+            answered: Vec::new(),
             parked: None,
+            arrivals: 0,
             host,
             started: (host.monotonic)(),
         }
+    }
+
+    /// From now on there is signalfd: `router` leads to the signals.
+    pub fn route_signals(&mut self, router: Box<dyn Router>) {
+        self.router = Some(router);
+    }
+
+    /// The number of a new handle to which the router's news are to be written.
+    pub fn news(&mut self) -> usize {
+        self.handles.insert(Handle::News)
     }
 
     /// Where the request that was handled last has been parked, if it was.
@@ -133,20 +172,25 @@ impl Scheme {
     /// Keeps a request that the engine parked until its answer is there.
     pub(crate) fn wait(&mut self, op: Op, caller: &CallerCtx, parked: Parked) {
         let since = self.uptime();
-        let arrival = self.eventfds.totals().parked;
+        self.arrivals += 1;
+        let arrival = self.arrivals;
         self.waiting.insert(caller.id, Waiting { op, pid: caller.pid, uid: caller.uid, parked, since, arrival });
     }
 
     /// Gives up the request `id`, whose caller has been interrupted. A request that is answered already, or was never parked, is none of our business.
     pub(crate) fn cancel(&mut self, id: Id, answers: &mut impl Extend<Response>) {
         if let Some(waiting) = self.waiting.remove(&id) {
-            self.eventfds.cancel(waiting.parked);
+            match waiting.parked {
+                Parked::Eventfd(parked) => self.eventfds.cancel(parked),
+                Parked::Signalfd(parked) => self.signalfds.leave(parked),
+            };
             answers.extend([Response::err(ECANCELED, waiting.op)]);
         }
     }
 
     /// Carries out what followed from the requests handled so far.
     pub(crate) fn carry_out(&mut self, answers: &mut impl Extend<Response>) {
+        answers.extend(self.answered.drain(..).map(|(op, result)| Response::new(result, op)));
         let waiting = &mut self.waiting;
         answers.extend(self.effects.drain(..).filter_map(|effect| match effect {
             Effect::Read { ticket, value } => waiting.remove(&ticket).map(|waiting| answer_read(waiting.op, value)),
@@ -190,17 +234,32 @@ impl Scheme {
             Node::SemaphoreList => inspect::semaphore_list(&self.semaphores, identity(ctx)),
             Node::EventfdList => inspect::eventfd_list(&self.eventfds, viewer),
             Node::WaiterList => {
-                let waiter = |waiting: &Waiting| Waiter {
-                    pid: waiting.pid,
-                    uid: waiting.uid,
-                    eventfd: waiting.parked.eventfd().number(),
-                    value: waiting.parked.value(),
-                    since: waiting.since,
-                    arrival: waiting.arrival,
+                let waiter = |waiting: &Waiting| {
+                    let (object, value) = match waiting.parked {
+                        Parked::Eventfd(parked) => (format!("eventfd:{}", parked.eventfd().number()), parked.value()),
+                        Parked::Signalfd(parked) => (format!("signalfd:{}", parked.signalfd().number()), None),
+                    };
+                    Waiter {
+                        pid: waiting.pid,
+                        uid: waiting.uid,
+                        object,
+                        value,
+                        since: waiting.since,
+                        arrival: waiting.arrival,
+                    }
                 };
                 inspect::waiter_list(&mut self.waiting.values().map(waiter).collect(), viewer, self.uptime())
             }
-            _ => inspect::stat(&self.eventfds, &self.semaphores, self.waiting.len(), self.uptime()),
+            Node::SignalfdList => inspect::signalfd_list(&self.signalfds, viewer),
+            _ => inspect::stat(&inspect::Stat {
+                eventfds: &self.eventfds,
+                semaphores: &self.semaphores,
+                signalfds: &self.signalfds,
+                signals: self.signals,
+                parked: self.arrivals,
+                waiting: self.waiting.len(),
+                uptime: self.uptime(),
+            }),
         })
     }
 
@@ -234,6 +293,10 @@ impl Scheme {
                 let owner = Owner { pid: ctx.pid, uid: ctx.uid, gid: ctx.gid };
                 let id = self.eventfds.create(initval, mode, owner);
                 Ok(Handle::Eventfd { id, node, access, interest: Readiness::NONE })
+            }
+            Node::NewSignalfd(mask) => {
+                let owner = Owner { pid: ctx.pid, uid: ctx.uid, gid: ctx.gid };
+                Ok(Handle::Signalfd(self.create_signalfd(mask, owner)?, node))
             }
             Node::SemaphorePage(name) if access == O_RDWR && flags & O_TRUNC == 0 => {
                 self.semaphores.open(&name, identity(ctx)).map(Handle::Semaphore).map_err(errno)
@@ -272,7 +335,7 @@ impl Scheme {
         match progress.map_err(errno)? {
             Progress::Done(value) => Ok(value),
             Progress::Parked(parked) => {
-                self.parked = Some(parked);
+                self.parked = Some(Parked::Eventfd(parked));
                 Err(Error::new(EWOULDBLOCK))
             }
         }
@@ -296,9 +359,14 @@ impl SchemeSync for Scheme {
         let handle = self.open(node, flags, ctx)?;
         let flags = match handle {
             Handle::Text(..) | Handle::Directory(_) => NewFdFlags::POSITIONED,
-            Handle::Root | Handle::Look(_) | Handle::Eventfd { .. } | Handle::Semaphore(_) => NewFdFlags::empty(),
+            _ => NewFdFlags::empty(),
         };
-        Ok(OpenResult::ThisScheme { number: self.handles.insert(handle), flags })
+        let signalfd = if let Handle::Signalfd(id, _) = handle { Some(id) } else { None };
+        let number = self.handles.insert(handle);
+        if let Some(id) = signalfd {
+            self.descriptions.insert(id, number);
+        }
+        Ok(OpenResult::ThisScheme { number, flags })
     }
 
     fn read(&mut self, id: usize, buf: &mut [u8], offset: u64, flags: u32, ctx: &CallerCtx) -> Result<usize> {
@@ -308,6 +376,10 @@ impl SchemeSync for Scheme {
             buf[..len].copy_from_slice(&rest[..len]);
             return Ok(len);
         }
+        if let Handle::Signalfd(signalfd, _) = *self.handle(id)? {
+            refuse_position(offset)?;
+            return self.read_signals(signalfd, buf, blocking(flags) == Blocking::Never, ctx);
+        }
         let eventfd = self.eventfd(id, O_RDONLY)?;
         refuse_position(offset)?;
         let progress = self.eventfds.read(eventfd, buf.len(), blocking(flags), ctx.id, &mut self.effects);
@@ -315,6 +387,11 @@ impl SchemeSync for Scheme {
     }
 
     fn write(&mut self, id: usize, buf: &[u8], offset: u64, flags: u32, ctx: &CallerCtx) -> Result<usize> {
+        match self.handle(id)? {
+            Handle::News => return Ok(self.hear(buf)),
+            Handle::Signalfd(..) => return Err(Error::new(EINVAL)), // semantics 75
+            _ => {}
+        }
         let eventfd = self.eventfd(id, O_WRONLY)?;
         refuse_position(offset)?;
         let progress = self.eventfds.write(eventfd, buf, blocking(flags), ctx.id, &mut self.effects);
@@ -337,7 +414,10 @@ impl SchemeSync for Scheme {
 
     /// The kernel sends the union of what all event queues want, but two of its CPUs can send theirs in the wrong order. So an interest is never forgotten: an
     /// announcement too many is dropped by the kernel, one too few leaves somebody asleep.
-    fn fevent(&mut self, id: usize, flags: EventFlags, _ctx: &CallerCtx) -> Result<EventFlags> {
+    fn fevent(&mut self, id: usize, flags: EventFlags, ctx: &CallerCtx) -> Result<EventFlags> {
+        if let Handle::Signalfd(signalfd, _) = *self.handle(id)? {
+            return self.poll_signals(signalfd, flags, ctx);
+        }
         match self.handles.get_mut(id).ok_or(Error::new(EBADF))? {
             Handle::Eventfd { id: eventfd, interest, .. } => {
                 let asked = Readiness {
@@ -350,16 +430,27 @@ impl SchemeSync for Scheme {
             }
             // Reading these never waits.
             Handle::Text(..) | Handle::Directory(_) | Handle::Semaphore(_) => Ok(flags),
-            Handle::Root | Handle::Look(_) => Err(Error::new(EBADF)),
+            _ => Err(Error::new(EBADF)),
+        }
+    }
+
+    fn call(&mut self, id: usize, _payload: &mut [u8], metadata: &[u64], _ctx: &CallerCtx) -> Result<usize> {
+        match (self.handle(id)?, metadata) {
+            // Whoever holds the descriptor may do this (semantics 73); who calls does not matter.
+            (&Handle::Signalfd(signalfd, _), &[SET_MASK, mask, ..]) => self.set_mask(signalfd, mask),
+            _ => Err(Error::new(EINVAL)),
         }
     }
 
     fn fpath(&mut self, id: usize, buf: &mut [u8], _ctx: &CallerCtx) -> Result<usize> {
         let path = match self.handle(id)? {
             Handle::Root => Node::Root.path(),
-            Handle::Look(node) | Handle::Directory(node) | Handle::Text(node, _) | Handle::Eventfd { node, .. } => {
-                node.path()
-            }
+            Handle::Look(node)
+            | Handle::Directory(node)
+            | Handle::Text(node, _)
+            | Handle::Eventfd { node, .. }
+            | Handle::Signalfd(_, node) => node.path(),
+            Handle::News => "/news".into(),
             Handle::Semaphore(id) => {
                 let semaphore = self.semaphores.get(*id).ok_or(Error::new(EBADF))?;
                 Node::Semaphore(Rc::clone(semaphore.name())).path()
@@ -393,6 +484,15 @@ impl SchemeSync for Scheme {
                     stat.st_gid = eventfd.owner().gid;
                 }
             }
+            Handle::Signalfd(id, _) => {
+                // As an eventfd.
+                stat.st_mode = 0o600;
+                if let Some(signalfd) = self.signalfds.get(*id) {
+                    stat.st_uid = signalfd.owner().uid;
+                    stat.st_gid = signalfd.owner().gid;
+                }
+            }
+            Handle::News => {}
             Handle::Semaphore(id) => describe_page(*id, self.semaphores.get(*id).ok_or(Error::new(EBADF))?, stat),
         }
         Ok(())
@@ -400,7 +500,7 @@ impl SchemeSync for Scheme {
 
     fn fsync(&mut self, id: usize, _ctx: &CallerCtx) -> Result<()> {
         match self.handle(id)? {
-            Handle::Eventfd { .. } => Err(Error::new(EINVAL)), // semantics 17
+            Handle::Eventfd { .. } | Handle::Signalfd(..) => Err(Error::new(EINVAL)), // semantics 17
             _ => Ok(()),
         }
     }
@@ -475,6 +575,10 @@ impl SchemeSync for Scheme {
         match self.handles.try_remove(id) {
             Some(Handle::Eventfd { id, .. }) => self.eventfds.close(id, &mut self.effects),
             Some(Handle::Semaphore(id)) => self.semaphores.close(id),
+            Some(Handle::Signalfd(id, _)) => {
+                self.descriptions.remove(&id);
+                self.close_signalfd(id);
+            }
             _ => {}
         }
     }

@@ -7,7 +7,7 @@ use syscall::dirent::DirentKind;
 use syscall::error::{ENOENT, ENOTDIR, Error, Result};
 use syscall::flag::{MODE_CHR, MODE_DIR, MODE_FILE};
 
-use crate::engine::Mode;
+use crate::engine::{Mode, SignalSet};
 
 /// What a path names.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -19,6 +19,10 @@ pub(super) enum Node {
     Initval(u32),
     /// `eventfd/{initval}/{0|1}`: opening it makes a new counter.
     NewCounter(u32, Mode),
+    /// `signalfd`
+    Signalfd,
+    /// `signalfd/{mask}`: opening it makes a new signalfd.
+    NewSignalfd(SignalSet),
     /// `sem`
     Semaphores,
     /// `sem/{name}`: what there is to say of it.
@@ -43,6 +47,8 @@ pub(super) enum Node {
     EventfdList,
     /// `list/sem`
     SemaphoreList,
+    /// `list/signalfd`
+    SignalfdList,
     /// `list/waiters`
     WaiterList,
     /// `stat`
@@ -59,6 +65,7 @@ impl Node {
         let absent = Error::new(ENOENT);
         Ok(match (self, name) {
             (Self::Root, "eventfd") => Self::Eventfd,
+            (Self::Root, "signalfd") => Self::Signalfd,
             (Self::Root, "sem") => Self::Semaphores,
             (Self::Root, "page") => Self::Pages,
             (Self::Root, "new") => Self::New,
@@ -66,12 +73,14 @@ impl Node {
             (Self::Root, "stat") => Self::Stat,
             (Self::List, "eventfd") => Self::EventfdList,
             (Self::List, "sem") => Self::SemaphoreList,
+            (Self::List, "signalfd") => Self::SignalfdList,
             (Self::List, "waiters") => Self::WaiterList,
             (Self::Pages, "sem") => Self::SemaphorePages,
             (Self::New, "sem") => Self::NewSemaphores,
             (Self::Eventfd, digits) => Self::Initval(parse_initval(digits).ok_or(absent)?),
             (Self::Initval(initval), "0") => Self::NewCounter(initval, Mode::Counter),
             (Self::Initval(initval), "1") => Self::NewCounter(initval, Mode::Semaphore),
+            (Self::Signalfd, digits) => Self::NewSignalfd(parse_mask(digits).ok_or(absent)?),
             (Self::Semaphores, name) => Self::Semaphore(parse_name(name).ok_or(absent)?),
             (Self::SemaphorePages, name) => Self::SemaphorePage(parse_name(name).ok_or(absent)?),
             (Self::NewSemaphores, digits) => Self::Content(parse_content(digits).ok_or(absent)?),
@@ -91,6 +100,7 @@ impl Node {
             Self::Root
             | Self::Eventfd
             | Self::Initval(_)
+            | Self::Signalfd
             | Self::Pages
             | Self::SemaphorePages
             | Self::New
@@ -99,9 +109,11 @@ impl Node {
             | Self::List => MODE_DIR | 0o555,
             // Everybody makes names, and takes only own ones away.
             Self::Semaphores => MODE_DIR | 0o1777,
-            Self::NewCounter(..) => MODE_CHR | 0o666,
+            Self::NewCounter(..) | Self::NewSignalfd(_) => MODE_CHR | 0o666,
             Self::Semaphore(_) | Self::SemaphorePage(_) | Self::NewSemaphore(..) => MODE_FILE,
-            Self::EventfdList | Self::SemaphoreList | Self::WaiterList | Self::Stat => MODE_FILE | 0o444,
+            Self::EventfdList | Self::SemaphoreList | Self::SignalfdList | Self::WaiterList | Self::Stat => {
+                MODE_FILE | 0o444
+            }
         }
     }
 
@@ -114,11 +126,15 @@ impl Node {
                 ("new", DirentKind::Directory),
                 ("page", DirentKind::Directory),
                 ("sem", DirentKind::Directory),
+                ("signalfd", DirentKind::Directory),
                 ("stat", DirentKind::Regular),
             ],
-            Self::List => {
-                &[("eventfd", DirentKind::Regular), ("sem", DirentKind::Regular), ("waiters", DirentKind::Regular)]
-            }
+            Self::List => &[
+                ("eventfd", DirentKind::Regular),
+                ("sem", DirentKind::Regular),
+                ("signalfd", DirentKind::Regular),
+                ("waiters", DirentKind::Regular),
+            ],
             Self::New | Self::Pages => &[("sem", DirentKind::Directory)],
             Self::Initval(_) => &[("0", DirentKind::CharDev), ("1", DirentKind::CharDev)],
             _ => &[],
@@ -132,6 +148,8 @@ impl Node {
             Self::Eventfd => "/eventfd".into(),
             Self::Initval(initval) => format!("/eventfd/{initval}"),
             Self::NewCounter(initval, mode) => format!("/eventfd/{initval}/{}", u8::from(*mode == Mode::Semaphore)),
+            Self::Signalfd => "/signalfd".into(),
+            Self::NewSignalfd(mask) => format!("/signalfd/{mask:016X}"),
             Self::Semaphores => "/sem".into(),
             Self::Semaphore(name) => format!("/sem/{}", encode_name(name)),
             Self::Pages => "/page".into(),
@@ -146,6 +164,7 @@ impl Node {
             Self::List => "/list".into(),
             Self::EventfdList => "/list/eventfd".into(),
             Self::SemaphoreList => "/list/sem".into(),
+            Self::SignalfdList => "/list/signalfd".into(),
             Self::WaiterList => "/list/waiters".into(),
             Self::Stat => "/stat".into(),
         }
@@ -156,6 +175,12 @@ impl Node {
 fn parse_initval(digits: &str) -> Option<u32> {
     let canonical = digits.bytes().all(|digit| digit.is_ascii_digit()) && (digits == "0" || !digits.starts_with('0'));
     if canonical { digits.parse().ok() } else { None }
+}
+
+/// Sixteen upper-case hexadecimal digits.
+fn parse_mask(digits: &str) -> Option<SignalSet> {
+    let digits: &[u8; 16] = digits.as_bytes().try_into().ok()?;
+    digits.iter().try_fold(0, |mask, digit| Some(mask << 4 | u64::from(name::hex_value(*digit)?)))
 }
 
 fn parse_name(text: &str) -> Option<Rc<[u8]>> {
@@ -242,6 +267,9 @@ mod tests {
             "/list",
             "/list/eventfd",
             "/list/sem",
+            "/list/signalfd",
+            "/signalfd",
+            "/signalfd/0000000600012A00",
             "/list/waiters",
             "/stat",
         ] {

@@ -274,6 +274,21 @@ unsafe extern "C" fn redox_fstat_v1(fd: usize, stat: *mut libc::stat) -> RawResu
     mux(descriptor(fd).and_then(|fd| checked(unsafe { libc::fstat(fd, stat) })))
 }
 
+/// The path of an open file as a Redox program knows it: what is below SCHEME_ROOT is below `/scheme/`.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn redox_fpath_v1(fd: usize, base: *mut u8, len: usize) -> RawResult {
+    let path = || {
+        let path = rustix::fs::readlink(format!("/proc/self/fd/{}", descriptor(fd)?), Vec::new());
+        let path = path.map_err(|_| Error::new(EBADF))?;
+        let path = fuse::scheme_path(path.as_bytes()).unwrap_or_else(|| path.as_bytes().to_vec());
+        let len = path.len().min(len);
+        // SAFETY: libredox passes a slice, which is as long as said.
+        unsafe { base.copy_from_nonoverlapping(path.as_ptr(), len) };
+        Ok(len)
+    };
+    mux(path())
+}
+
 /// As libredox has it in a comment, for later.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn redox_unlinkat_v0(directory: usize, path: *const u8, len: usize, flags: u32) -> RawResult {

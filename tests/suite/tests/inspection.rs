@@ -26,13 +26,13 @@ fn output(daemon: &Daemon, script: &str) -> String {
 #[test]
 fn ls_shows_the_files() {
     let Some(daemon) = Daemon::start("ls_shows_the_files") else { return };
-    assert_eq!(output(&daemon, "ls"), "eventfd\nlist\nnew\npage\nsem\nstat\n");
-    assert_eq!(output(&daemon, "ls list"), "eventfd\nsem\nwaiters\n");
+    assert_eq!(output(&daemon, "ls"), "eventfd\nlist\nnew\npage\nsem\nsignalfd\nstat\n");
+    assert_eq!(output(&daemon, "ls list"), "eventfd\nsem\nsignalfd\nwaiters\n");
     assert_eq!(output(&daemon, "ls eventfd"), "");
     let long = output(&daemon, "ls -l");
     let modes = long.lines().filter_map(|line| line.split_whitespace().next()).skip(1).collect::<Vec<_>>();
     let directory = "dr-xr-xr-x";
-    assert_eq!(modes, [directory, directory, directory, directory, "drwxrwxrwt", "-r--r--r--"]);
+    assert_eq!(modes, [directory, directory, directory, directory, "drwxrwxrwt", directory, "-r--r--r--"]);
 }
 
 #[test]

@@ -26,7 +26,7 @@ use syscall::schemev2::NewFdFlags;
 use zerocopy::{Immutable, IntoBytes};
 
 use self::mount::Mount;
-pub(crate) use self::mount::file_path;
+pub(crate) use self::mount::{file_path, scheme_path};
 use self::nodes::{Nodes, is_directory};
 use self::passthrough::Backing;
 use self::wire::{

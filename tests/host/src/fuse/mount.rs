@@ -175,17 +175,27 @@ fn make_directory(path: &Path) -> Result<(), String> {
     }
 }
 
-/// The path in the file system of the path `rest` below `/scheme/`, with a terminating zero byte, without allocating.
-///
-/// Returns none if it is too long.
-pub(crate) fn file_path<'buffer>(rest: &[u8], buffer: &'buffer mut [u8]) -> Option<&'buffer std::ffi::CStr> {
+/// SCHEME_ROOT.
+fn root() -> &'static [u8] {
     // SAFETY: getenv returns null or a string that lives as long as nobody changes the environment, which no thread may do while others use it.
     let root = unsafe {
         let root = libc::getenv(c"SCHEME_ROOT".as_ptr());
         if root.is_null() { None } else { Some(std::ffi::CStr::from_ptr(root)) }
     };
-    let root = root.map_or(DEFAULT_ROOT.as_bytes(), std::ffi::CStr::to_bytes);
-    let parts: [&[u8]; 4] = [root, b"/", rest, b"\0"];
+    root.map_or(DEFAULT_ROOT.as_bytes(), std::ffi::CStr::to_bytes)
+}
+
+/// The path below `/scheme/` of a file below SCHEME_ROOT.
+pub(crate) fn scheme_path(file: &[u8]) -> Option<Vec<u8>> {
+    let rest = file.strip_prefix(root())?.strip_prefix(b"/")?;
+    Some([b"/scheme/", rest].concat())
+}
+
+/// The path in the file system of the path `rest` below `/scheme/`, with a terminating zero byte, without allocating.
+///
+/// Returns none if it is too long.
+pub(crate) fn file_path<'buffer>(rest: &[u8], buffer: &'buffer mut [u8]) -> Option<&'buffer std::ffi::CStr> {
+    let parts: [&[u8]; 4] = [root(), b"/", rest, b"\0"];
     let mut len = 0;
     for part in parts {
         buffer.get_mut(len..len + part.len())?.copy_from_slice(part);

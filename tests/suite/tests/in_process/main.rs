@@ -169,8 +169,8 @@ fn directories_are_listed_in_one_piece() {
     let mut world = World::new();
     let mut client = world.process();
     for (path, expected) in [
-        ("", ["eventfd", "list", "new", "page", "sem", "stat"].as_slice()),
-        ("list", &["eventfd", "sem", "waiters"]),
+        ("", ["eventfd", "list", "new", "page", "sem", "signalfd", "stat"].as_slice()),
+        ("list", &["eventfd", "sem", "signalfd", "waiters"]),
         ("eventfd/3", &["0", "1"]),
         ("eventfd", &[]),
     ] {
@@ -185,8 +185,8 @@ fn directories_are_listed_entry_by_entry() {
     let mut world = World::new();
     let mut client = world.process();
     let directory = world.open(&mut client, "list", O_DIRECTORY).unwrap();
-    // The first and the last entry take 32 bytes each, the other 24.
-    for (len, pieces) in [(32, vec![1, 1, 1]), (55, vec![1, 1, 1]), (56, vec![2, 1])] {
+    // The second entry takes 24 bytes, the others 32 each.
+    for (len, pieces) in [(32, vec![1, 1, 1, 1]), (55, vec![1, 1, 1, 1]), (56, vec![2, 1, 1]), (64, vec![2, 2])] {
         let (mut opaque, mut found, mut sizes) = (0, Vec::new(), Vec::new());
         loop {
             let names = world.names(&client, directory, len, opaque);
@@ -195,7 +195,7 @@ fn directories_are_listed_entry_by_entry() {
             sizes.push(names.len());
             found.extend(names.into_iter().map(|(name, _)| name));
         }
-        assert_eq!((found, sizes), (["eventfd", "sem", "waiters"].map(str::to_owned).to_vec(), pieces), "{len}");
+        assert_eq!((found, sizes), (["eventfd", "sem", "signalfd", "waiters"].map(str::to_owned).to_vec(), pieces), "{len}");
     }
 }
 
@@ -214,7 +214,7 @@ fn a_listing_ends_at_any_place_that_is_none() {
     let mut world = World::new();
     let mut client = world.process();
     let directory = world.open(&mut client, "", O_DIRECTORY).unwrap();
-    for opaque in [6, 7, u64::MAX / 2, u64::MAX - 1, u64::MAX] {
+    for opaque in [7, 8, u64::MAX / 2, u64::MAX - 1, u64::MAX] {
         assert_eq!(world.names(&client, directory, 4096, opaque), [], "{opaque}");
     }
     world.assert_serves();
