@@ -438,7 +438,7 @@ impl SchemeSync for Scheme {
         match (self.handle(id)?, metadata) {
             // Whoever holds the descriptor may do this (semantics 73); who calls does not matter.
             (&Handle::Signalfd(signalfd, _), &[SET_MASK, mask, ..]) => self.set_mask(signalfd, mask),
-            _ => Err(Error::new(EINVAL)),
+            _ => Err(Error::new(EOPNOTSUPP)),
         }
     }
 
