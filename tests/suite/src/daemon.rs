@@ -117,9 +117,11 @@ fn serve(root: &Path) -> Running {
     command.env("SCHEME_ROOT", root).stdin(Stdio::null()).stderr(Stdio::piped());
     let mut running = Running::start(&mut command);
     let mut stderr = BufReader::new(running.child().stderr.take().expect("stderr is piped"));
-    let mut line = String::new();
-    stderr.read_line(&mut line).expect("stderr is text");
-    assert!(line.contains("serving /scheme/eventd"), "eventd did not start: {line}");
+    let mut said = String::new();
+    while !said.contains("serving /scheme/eventd") {
+        let len = stderr.read_line(&mut said).expect("stderr is text");
+        assert!(len > 0, "eventd did not start: {said}");
+    }
     // Whatever follows must not fill the pipe.
     std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
     running
