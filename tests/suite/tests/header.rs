@@ -1,4 +1,4 @@
-//! `shim/include/sys/eventfd.h` is usable from C and C++, and has glibc's values.
+//! The headers in `shim/include` are usable from C and C++, and have glibc's values.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use std::fs;
@@ -24,13 +24,31 @@ int main(void)
 }
 ";
 
+const SIGNALS: &str = "
+#include <signal.h>
+#include <sys/signalfd.h>
+#include <stddef.h>
+#include <stdio.h>
+#define AT(field) printf(\"%zu \", offsetof(struct signalfd_siginfo, ssi_##field))
+int main(void)
+{
+    int (*create)(int, const sigset_t *, int) = signalfd;
+    sigset_t none;
+    sigemptyset(&none);
+    AT(signo); AT(errno); AT(code); AT(pid); AT(uid); AT(fd); AT(tid); AT(band); AT(overrun); AT(trapno); AT(status);
+    AT(int); AT(ptr); AT(utime); AT(stime); AT(addr); AT(addr_lsb);
+    printf(\"%zu %d %d %d\\n\", sizeof(struct signalfd_siginfo), SFD_CLOEXEC, SFD_NONBLOCK, create(-2, &none, 0));
+    return 0;
+}
+";
+
 /// Compiles the program with `compiler` and `arguments` and returns what it prints.
-fn printed(name: &str, compiler: &str, arguments: &[&str]) -> String {
+fn printed(source_text: &str, name: &str, compiler: &str, arguments: &[&str]) -> String {
     let directory = repository().join("target/header");
     fs::create_dir_all(&directory).unwrap();
     let program = directory.join(name);
     let source = directory.join(format!("{name}.source"));
-    fs::write(&source, PROGRAM).unwrap();
+    fs::write(&source, source_text).unwrap();
     let compiled = run(
         Command::new(compiler)
             .args(arguments)
@@ -43,15 +61,25 @@ fn printed(name: &str, compiler: &str, arguments: &[&str]) -> String {
     run(&mut Command::new(program), Duration::from_secs(10)).stdout
 }
 
+fn same_everywhere(source: &str, what: &str) -> String {
+    let include = format!("-I{}", repository().join("shim/include").display());
+    let glibc = printed(source, &format!("{what}-glibc"), "cc", &["-std=gnu99", "-x", "c"]);
+    for standard in ["gnu99", "gnu11", "gnu17"] {
+        let arguments = ["-x", "c", &format!("-std={standard}"), &include];
+        assert_eq!(printed(source, &format!("{what}-{standard}"), "cc", &arguments), glibc);
+    }
+    for standard in ["gnu++11", "gnu++20"] {
+        let arguments = ["-x", "c++", &format!("-std={standard}"), &include];
+        assert_eq!(printed(source, &format!("{what}-{standard}"), "c++", &arguments), glibc);
+    }
+    glibc
+}
+
 #[test]
 fn c_and_cpp_see_what_glibc_declares() {
-    let include = format!("-I{}", repository().join("shim/include").display());
-    let glibc = printed("glibc", "cc", &["-std=c99", "-x", "c"]);
-    assert_eq!(glibc, "1 524288 2048 8 1\n");
-    for standard in ["c99", "c11", "gnu17"] {
-        assert_eq!(printed(standard, "cc", &["-x", "c", &format!("-std={standard}"), &include]), glibc);
-    }
-    for standard in ["c++11", "c++20"] {
-        assert_eq!(printed(standard, "c++", &["-x", "c++", &format!("-std={standard}"), &include]), glibc);
-    }
+    assert_eq!(same_everywhere(PROGRAM, "eventfd"), "1 524288 2048 8 1\n");
+    assert_eq!(
+        same_everywhere(SIGNALS, "signalfd"),
+        "0 4 8 12 16 20 24 28 32 36 40 44 48 56 64 72 80 128 524288 2048 -1\n"
+    );
 }

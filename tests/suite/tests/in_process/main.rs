@@ -195,7 +195,11 @@ fn directories_are_listed_entry_by_entry() {
             sizes.push(names.len());
             found.extend(names.into_iter().map(|(name, _)| name));
         }
-        assert_eq!((found, sizes), (["eventfd", "sem", "signalfd", "waiters"].map(str::to_owned).to_vec(), pieces), "{len}");
+        assert_eq!(
+            (found, sizes),
+            (["eventfd", "sem", "signalfd", "waiters"].map(str::to_owned).to_vec(), pieces),
+            "{len}"
+        );
     }
 }
 
