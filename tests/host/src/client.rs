@@ -91,6 +91,16 @@ impl Outcome {
 }
 
 impl Pending {
+    /// The number by which the daemon and the kernel know the request.
+    ///
+    /// # Panics
+    /// If the scheme had ended before.
+    #[must_use]
+    #[allow(clippy::expect_used)] // For tests that play the kernel's part themselves.
+    pub fn tag(&self) -> u32 {
+        self.tag.expect("the scheme has ended")
+    }
+
     /// The outcome, if it is there. It is handed out once, and that is when the position of a description advances.
     #[must_use]
     pub fn poll(&self) -> Option<Outcome> {
@@ -143,6 +153,12 @@ impl Client {
     pub(crate) fn new(scheme: Arc<Scheme>, identity: Identity) -> Result<Self> {
         let root = scheme.root().ok_or(Error::new(ENODEV))?;
         Ok(Self { scheme, root, identity, descriptors: BTreeMap::new(), next: 3 })
+    }
+
+    /// The process id.
+    #[must_use]
+    pub fn pid(&self) -> usize {
+        self.identity.pid
     }
 
     /// A child process: it has another id and shares all descriptions.

@@ -6,6 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use eventd::engine::MAX;
+use eventd::router::Router;
 use eventd::scheme::{Host, Scheme};
 use eventd::server::{Server, Turn};
 use redox_scheme::Socket;
@@ -53,12 +54,34 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new() -> Self {
+        Self::serve(|_| ()).0
+    }
+
+    /// A daemon that reaches signals by `router`, and the handle that its news are written to.
+    pub(crate) fn with_router(router: Box<dyn Router>) -> (Self, usize) {
+        Self::serve(|scheme| {
+            scheme.route_signals(router);
+            scheme.news()
+        })
+    }
+
+    fn serve<T>(prepare: impl FnOnce(&mut Scheme) -> T) -> (Self, T) {
         let watchdog = Watchdog::start(Duration::from_secs(60));
         let namespace = Namespace::new();
         namespace.enter();
         let host = Host { uid: 0, gid: 0, monotonic: || NOW.get() };
-        let server = Server::register(Socket::nonblock().unwrap(), Scheme::new(host)).unwrap();
-        Self { namespace, server, pids: 100, _watchdog: watchdog }
+        let mut scheme = Scheme::new(host);
+        let prepared = prepare(&mut scheme);
+        let server = Server::register(Socket::nonblock().unwrap(), scheme).unwrap();
+        (Self { namespace, server, pids: 100, _watchdog: watchdog }, prepared)
+    }
+
+    /// Writes to a handle that no client has a descriptor of.
+    pub(crate) fn tell(&mut self, handle: usize, bytes: &[u8]) {
+        let daemon = self.process_of(0);
+        let args = [handle as u64, 0, 0, u64::MAX, 0, 0];
+        let told = daemon.start_raw(Opcode::Write as u8, args, Some(bytes));
+        assert_eq!(self.result(told), Ok(bytes.len()));
     }
 
     pub(crate) fn process_of(&mut self, uid: u32) -> Client {
