@@ -4,7 +4,7 @@
 pub const HELP: &str = "\
 Usage: eventd [OPTION]
 
-Serves eventfd under /scheme/eventd, in the foreground, until it is ended by SIGTERM or SIGINT.
+Serves eventfd, named semaphores and signalfd under /scheme/eventd, in the foreground, until it is ended by SIGTERM or SIGINT.
 
 Options:
       --log-level LEVEL  how much to log: off, error, warn, info (default), debug or trace
@@ -19,9 +19,21 @@ Environment:
 Files:
   /scheme/eventd/eventfd/INITVAL/MODE
                          opening it makes a counter that starts at INITVAL; MODE 0 is a counter, 1 a semaphore
+  /scheme/eventd/sem/NAME
+                         what there is to say of a named semaphore; removing it unlinks the name
+  /scheme/eventd/page/sem/NAME
+                         its memory
+  /scheme/eventd/new/sem/CONTENT/NAME
+                         creating it makes a semaphore whose memory begins with CONTENT, in hexadecimal
+  /scheme/eventd/signalfd/MASK
+                         opening it makes a signalfd; MASK has sixteen hexadecimal digits
   /scheme/eventd/stat    totals, limits and uptime
   /scheme/eventd/list/eventfd
                          a row per live counter: of your own, or of all users for root
+  /scheme/eventd/list/sem
+                         a row per semaphore that you may read
+  /scheme/eventd/list/signalfd
+                         a row per signalfd, as for eventfd
   /scheme/eventd/list/waiters
                          a row per blocked request, likewise
 
