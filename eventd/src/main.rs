@@ -48,9 +48,12 @@ fn serve(level: LevelFilter) -> Result<(), String> {
     };
     let socket = Socket::create().map_err(|error| format!("cannot create a scheme: {}", text(error)))?;
     let mut scheme = Scheme::new(host);
-    route_signals(&socket, &mut scheme);
+    let routed = route_signals(&socket, &mut scheme);
     let mut server = Server::register(socket, scheme)
         .map_err(|error| format!("cannot register /scheme/{}: {}", eventd::NAME, text(error)))?;
+    if let Err(cause) = routed {
+        log::warn!("no signalfd: cannot use /scheme/proc/signal-router: {cause}");
+    }
     if let Some(descriptor) = ready {
         notify(descriptor).map_err(|error| format!("cannot tell init that eventd is ready: {error}"))?;
     }
@@ -63,20 +66,15 @@ fn serve(level: LevelFilter) -> Result<(), String> {
 }
 
 /// Gives the scheme a way to signals, if the system has one. Without it signalfd fails with ENOSYS, and all else is as ever.
-fn route_signals(socket: &Socket, scheme: &mut Scheme) {
-    let mut route = || -> Result<(), String> {
-        let router = SignalRouter::open(socket.inner().raw()).map_err(|error| error.to_string())?;
-        let bring = |descriptor| router.messenger(descriptor).map_err(|error| error.to_string());
-        let news = scheme.news();
-        let descriptor = socket.create_this_scheme_fd(0, news, 0, 0).map_err(|error| error.to_string())?;
-        let messenger = bring(descriptor)?;
-        std::thread::Builder::new().name("signals".into()).spawn(messenger).map_err(|error| error.to_string())?;
-        scheme.route_signals(Box::new(router));
-        Ok(())
-    };
-    if let Err(cause) = route() {
-        log::warn!("no signalfd: cannot use /scheme/proc/signal-router: {cause}");
-    }
+fn route_signals(socket: &Socket, scheme: &mut Scheme) -> Result<(), String> {
+    let router = SignalRouter::open(socket.inner().raw()).map_err(|error| error.to_string())?;
+    let news = scheme.news();
+    let descriptor = socket.create_this_scheme_fd(0, news, 0, 0).map_err(text)?;
+    let messenger = router.messenger(descriptor).map_err(|error| error.to_string())?;
+    let thread = std::thread::Builder::new().name("signals".into());
+    thread.spawn(messenger).map_err(|error| format!("cannot start a thread: {error}"))?;
+    scheme.route_signals(Box::new(router));
+    Ok(())
 }
 
 /// An error in the words of the system, which may know more than the number's name.
