@@ -6,11 +6,12 @@
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, Once, PoisonError};
 
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use rustix::io::{Errno, pread, pwrite};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 pub(crate) const PAGE_SIZE: usize = 4096;
 
@@ -37,9 +38,19 @@ impl Drop for Mapping {
 /// All mappings, by start address.
 static MAPPINGS: Mutex<BTreeMap<usize, Arc<Mapping>>> = Mutex::new(BTreeMap::new());
 
+static MANY_FILES: Once = Once::new();
+
+/// A daemon on Redox may have as many pages as there is memory; here each takes a descriptor, of which programs get few unless they ask.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    // What cannot be had shows when a descriptor is missing.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}
+
 /// Maps `len` bytes of zeroes that can be shared. Of `prot` the bits for reading and writing count.
 pub(crate) fn map(len: usize, prot: u32) -> Result<usize, Errno> {
     let len = len.checked_next_multiple_of(PAGE_SIZE).ok_or(Errno::NOMEM)?;
+    MANY_FILES.call_once(raise_descriptor_limit);
     let file = memfd_create(c"scheme-memory", MemfdFlags::CLOEXEC)?;
     ftruncate(&file, len as u64)?;
     let prot = ProtFlags::from_bits_truncate(prot) & (ProtFlags::READ | ProtFlags::WRITE);
