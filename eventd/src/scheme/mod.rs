@@ -389,7 +389,8 @@ impl SchemeSync for Scheme {
     fn write(&mut self, id: usize, buf: &[u8], offset: u64, flags: u32, ctx: &CallerCtx) -> Result<usize> {
         match self.handle(id)? {
             Handle::News => return Ok(self.hear(buf)),
-            Handle::Signalfd(..) => return Err(Error::new(EINVAL)), // semantics 75
+            // Semantics 75 and 76.
+            Handle::Signalfd(..) => return refuse_position(offset).and(Err(Error::new(EINVAL))),
             _ => {}
         }
         let eventfd = self.eventfd(id, O_WRONLY)?;
