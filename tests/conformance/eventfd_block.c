@@ -3,7 +3,7 @@
 
 
 #define MAX_TASKS 8
-#define ROUNDS 300
+#define TURNS 300
 
 typedef struct task *(*starter)(task_body body, int fd, uint64_t value);
 
@@ -431,7 +431,7 @@ static struct io writer_race_body(struct task *task)
 {
 	int written = 0;
 
-	for (int i = 0; i < ROUNDS; i++)
+	for (int i = 0; i < TURNS; i++)
 		written += io_write(task->fd, task->value).ret == 8;
 	return io_result(written);
 }
@@ -440,7 +440,7 @@ static struct io semaphore_reader_race_body(struct task *task)
 {
 	uint64_t taken = 0;
 
-	for (int i = 0; i < ROUNDS; i++)
+	for (int i = 0; i < TURNS; i++)
 		taken += io_read(task->fd).value;
 	return io_result((ssize_t)taken);
 }
@@ -479,7 +479,7 @@ static void check_counter_race(void)
 	uint64_t sum;
 
 	start_mixed(writers, 3, writer_race_body, fd, 7);
-	sum = read_until(fd, 3 * ROUNDS * 7);
+	sum = read_until(fd, 3 * TURNS * 7);
 	report("54.counter-race-writes", "%d", sum_results(writers, 3));
 	report("54.counter-race-sum", "%llu", (unsigned long long)sum);
 	report_io("54.counter-race-rest", io_take(fd));
@@ -494,7 +494,7 @@ static void check_writer_race_at_maximum(void)
 	int maximum_reads = 0;
 
 	start_mixed(writers, 2, writer_race_body, fd, COUNT_MAX);
-	for (int i = 0; i < 2 * ROUNDS; i++)
+	for (int i = 0; i < 2 * TURNS; i++)
 		maximum_reads += io_read(fd).value == COUNT_MAX;
 	report("54.maximum-race-reads", "%d", maximum_reads);
 	report("54.maximum-race-writes", "%d", sum_results(writers, 2));
@@ -521,7 +521,7 @@ static struct io poll_and_read_body(struct task *task)
 static void check_poller_race(void)
 {
 	int fd = make_counter(0, EFD_NONBLOCK);
-	struct task *reader = start_thread(poll_and_read_body, fd, 3 * ROUNDS);
+	struct task *reader = start_thread(poll_and_read_body, fd, 3 * TURNS);
 	struct task *writers[3];
 
 	start_mixed(writers, 3, writer_race_body, fd, 1);

@@ -6,7 +6,7 @@
 #define EVENT_MS 5000
 #define NO_EVENT_MS 40
 
-#define ROUNDS 400
+#define TURNS 400
 
 static void report_poll(const char *key, int fd)
 {
@@ -213,7 +213,7 @@ static void check_edge_without_reads(void)
 	struct epoll_event event;
 	int events = 0;
 
-	for (int i = 0; i < ROUNDS; i++) {
+	for (int i = 0; i < TURNS; i++) {
 		io_write(fd, 1);
 		events += epoll_wait(epoll, &event, 1, EVENT_MS) == 1;
 	}
@@ -431,10 +431,10 @@ static int take_turns(const struct ping_pong *game, int wait_fd, int wake_fd, bo
 
 	if (begins)
 		io_write(wake_fd, 1);
-	while (rounds < ROUNDS && game->method->wait(wait_fd, epoll) &&
+	while (rounds < TURNS && game->method->wait(wait_fd, epoll) &&
 	       io_read(wait_fd).value == 1) {
 		rounds++;
-		if (!begins || rounds < ROUNDS)
+		if (!begins || rounds < TURNS)
 			io_write(wake_fd, 1);
 	}
 	close(epoll);
