@@ -12,6 +12,6 @@ pub mod server;
 /// The name under `/scheme/`.
 pub const NAME: &str = "eventd";
 
-// The C functions of libredox, which the binary links by itself.
-#[cfg(all(test, not(target_os = "redox")))]
+// The C functions of libredox, which relibc has on Redox.
+#[cfg(not(target_os = "redox"))]
 use scheme_host as _;

@@ -13,10 +13,6 @@ use log::LevelFilter;
 use redox_log::{OutputBuilder, RedoxLogger};
 use redox_scheme::Socket;
 
-// The C functions of libredox, which relibc has on Redox.
-#[cfg(not(target_os = "redox"))]
-use scheme_host as _;
-
 fn main() -> ExitCode {
     match options::parse(std::env::args().skip(1)) {
         Ok(Action::Help) => print!("{HELP}"),
