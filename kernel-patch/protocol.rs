@@ -48,7 +48,8 @@
 //!
 //! A signal that is directed at one thread can be taken only on behalf of that thread, while it waits in a call. So the verb is a call on the *scheme socket*
 //! that serves the call: `redox_sys_call_v0(socket, payload, payload_len, READ, metadata, 3)` with `metadata = [verb, tag, mask]`, where `tag` is the tag of a
-//! request of this socket that is not answered yet (`Sqe.tag`, the same number that a Cancel or an answer names).
+//! request of this socket that is not answered yet (`Sqe.tag`, the same number that a Cancel or an answer names; redox-scheme's `Id` hides it, but hashes it
+//! with `write_u32`).
 //!
 //! - [`THREAD_CLAIM`]: takes signals of `mask` which are directed at exactly the thread that waits for `tag`, and which this thread blocks, lowest number first.
 //!   Payload and result as with [`CLAIM`]; the code is [`SI_TKILL`], pid and uid are the sender's, which on Redox is always the same process.
@@ -59,8 +60,8 @@
 //! | EPERM | the caller is not the process that holds the signal router |
 //! | ENOENT | no unanswered request has this tag |
 //! | ESRCH | the thread is being killed, or has set up no signals |
-//! | EINVAL | another verb, or a payload that is too short |
-//! | EOPNOTSUPP | a kernel without the patch |
+//! | EINVAL | a payload that is too short |
+//! | EOPNOTSUPP | another verb, or a kernel without the patch |
 //!
 //! A claim that fails has taken nothing. A claimed signal is gone for the thread even if the request is then answered with an error: claim last, and answer
 //! with what was claimed.

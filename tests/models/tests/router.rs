@@ -19,7 +19,13 @@ use pending_word::PendingWord;
 use signal_protocol::{
     ENDED, PendingSets, QUEUE_LIMIT, SI_QUEUE, SI_TKILL, SI_USER, SignalRecord, WATCHABLE, signal_bit,
 };
-use signal_router::{Sent, SignalRouter, Watch};
+use signal_router::{Queued, Sent, SignalRouter, Watch};
+
+impl Queued for u64 {
+    fn record(&self, signal: u32) -> SignalRecord {
+        queued(signal, *self)
+    }
+}
 
 #[derive(Default)]
 struct Word(Cell<u64>);
@@ -69,7 +75,6 @@ impl Process {
             mask,
             room,
             |_| senders,
-            queued,
             |record| records.push(record),
         );
         assert_eq!(count, records.len());

@@ -19,10 +19,16 @@ pub mod thread_claim;
 
 use pending_word::PendingWord;
 use signal_protocol::{SignalRecord, signal_bit};
-use signal_router::{Sent, Watch};
+use signal_router::{Queued, Sent, Watch};
 
 const USR1: u32 = 10;
 const RT: u32 = 40;
+
+impl Queued for u64 {
+    fn record(&self, signal: u32) -> SignalRecord {
+        record(signal, *self)
+    }
+}
 
 struct Word(AtomicU64);
 
@@ -77,7 +83,6 @@ impl Manager {
             mask,
             9,
             |_| 0,
-            record,
             |record| {
                 values.push(record.value);
             },

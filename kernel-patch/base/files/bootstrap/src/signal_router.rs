@@ -29,6 +29,12 @@ pub enum Sent {
     Full,
 }
 
+/// What is kept of a realtime signal while it waits.
+pub trait Queued {
+    /// The record of it.
+    fn record(&self, signal: u32) -> SignalRecord;
+}
+
 /// A process with a signalfd.
 #[derive(Debug)]
 pub struct Watch {
@@ -145,15 +151,14 @@ pub fn send_realtime<W: PendingWord, T>(
 /// Takes up to `room` signals of `mask` which are directed at the process as a whole, and hands each to `emit`. Returns how many.
 ///
 /// Lowest number first, and each realtime signal in the order in which it was sent. `sender` names the sender of a standard signal of which nothing else is
-/// known (pid in the low half, real uid in the high half), `describe` makes a record of a queued one.
-pub fn claim<W: PendingWord, T>(
+/// known: pid in the low half, real uid in the high half.
+pub fn claim<W: PendingWord, T: Queued>(
     watch: Option<&Watch>,
     pending: &W,
     queues: &mut [VecDeque<T>],
     mask: u64,
     room: usize,
     sender: impl Fn(u32) -> u64,
-    describe: impl Fn(u32, T) -> SignalRecord,
     mut emit: impl FnMut(SignalRecord),
 ) -> usize {
     let mut mask = mask & WATCHABLE;
@@ -190,7 +195,7 @@ pub fn claim<W: PendingWord, T>(
                 if last {
                     pending.clear(bit);
                 }
-                emit(describe(signal, item));
+                emit(item.record(signal));
                 taken += 1;
             }
             // A bit that nothing stands behind. The process would ask for it for ever.

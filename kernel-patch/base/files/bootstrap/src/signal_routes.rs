@@ -19,7 +19,7 @@ use super::signal_protocol::{
     APPOINT, CLAIM, CLD_CONTINUED, CLD_EXITED, CLD_KILLED, CLD_STOPPED, PEEK, PendingSets, SI_QUEUE, SI_USER,
     SignalRecord, WATCH, signal_bit,
 };
-use super::signal_router::{self, FIRST_REALTIME, Sent, SignalRouter, Watch};
+use super::signal_router::{self, FIRST_REALTIME, Queued, Sent, SignalRouter, Watch};
 use super::{Handle, KillMode, KillTarget, ProcScheme, Process, ProcessId, ProcessStatus, Thread};
 
 /// The process manager's part of the router. One field of the scheme.
@@ -98,14 +98,16 @@ fn interrupt(thread: &Thread) {
     let _ = thread.status_hndl.write(&(ContextVerb::Interrupt as usize).to_ne_bytes());
 }
 
-fn described(signal: u32, info: RtSigInfo) -> SignalRecord {
-    SignalRecord {
-        signo: signal,
-        code: info.code,
-        pid: info.pid,
-        uid: info.uid,
-        value: info.arg as u64,
-        ..SignalRecord::default()
+impl Queued for RtSigInfo {
+    fn record(&self, signal: u32) -> SignalRecord {
+        SignalRecord {
+            signo: signal,
+            code: self.code,
+            pid: self.pid,
+            uid: self.uid,
+            value: self.arg as u64,
+            ..SignalRecord::default()
+        }
     }
 }
 
@@ -186,7 +188,6 @@ impl ProcScheme<'_> {
                 mask,
                 room,
                 |signal| control.sender_infos.get(signal as usize - 1).map_or(0, PendingWord::load),
-                described,
                 |record| {
                     if let Some(place) = places.next() {
                         *place = record.to_bytes();
@@ -305,7 +306,14 @@ impl ProcScheme<'_> {
                     KillMode::Queued(info) => (SI_QUEUE, info.arg as u64),
                     KillMode::Idempotent => (SI_USER, 0),
                 };
-                SignalRecord { signo: signal, code, pid: sender.pid, uid: sender.ruid, value, ..SignalRecord::default() }
+                SignalRecord {
+                    signo: signal,
+                    code,
+                    pid: sender.pid,
+                    uid: sender.ruid,
+                    value,
+                    ..SignalRecord::default()
+                }
             });
             let sender = SenderInfo { pid: record.pid, ruid: record.uid };
             watch.send_standard(pending, record, || {

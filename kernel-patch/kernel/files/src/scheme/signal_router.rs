@@ -74,6 +74,10 @@ impl UserInner {
         metadata: &[u64],
         token: &mut CleanLockToken,
     ) -> Result<usize> {
+        if !matches!(metadata.first(), Some(&(THREAD_CLAIM | THREAD_PEEK))) {
+            // As without the patch: redox-scheme tries calls of its own here.
+            return Err(Error::new(EOPNOTSUPP));
+        }
         let router = ROUTER.load(Ordering::SeqCst);
         let caller = context::current().read(token.token()).pid as u64;
         if router == 0 || caller != router {
@@ -116,7 +120,7 @@ impl UserInner {
                     .copy_from_slice(&records)?;
                 Ok(taken)
             }
-            _ => Err(Error::new(EINVAL)),
+            _ => Err(Error::new(EOPNOTSUPP)),
         }
     }
 
