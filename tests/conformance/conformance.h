@@ -59,6 +59,7 @@ static inline const char *errno_name(int err)
 		{ EBADF, "EBADF" },
 		{ EBUSY, "EBUSY" },
 		{ ECANCELED, "ECANCELED" },
+		{ ECHILD, "ECHILD" },
 		{ ECONNABORTED, "ECONNABORTED" },
 		{ ECONNREFUSED, "ECONNREFUSED" },
 		{ EDEADLK, "EDEADLK" },

@@ -364,6 +364,97 @@ static inline void report_sent(const char *key, int fd, size_t room)
 	putchar('\n');
 }
 
+/* Who is expected to have sent. The kernel has no user: then it is one that nobody is. */
+static uid_t sender_uid;
+
+#define UID_OF_KERNEL ((uid_t)-1)
+
+static inline const char *uid_word(uid_t uid)
+{
+	if (uid == sender_uid)
+		return "sender";
+	return uid == 0 ? "none" : "other";
+}
+
+/* Somebody who is not root, so that his number differs from no number. */
+#define SOME_USER 1000
+
+/* A group that may be run by root becomes another, so that the kernel's zeroes can be told from root's. */
+static inline void become_some_user(void)
+{
+	if (getuid() == 0)
+		must(setuid(SOME_USER), "setuid");
+	sender_uid = getuid();
+}
+
+static inline int start_receiver(sigset_t set)
+{
+	become_some_user();
+	return block_and_make(set, SFD_NONBLOCK);
+}
+
+/* How many other bytes of the record are not zero: padding, and the fields of SIGSYS, which no check causes. */
+static inline size_t count_padding(struct signalfd_siginfo info)
+{
+	unsigned char *bytes = (unsigned char *)&info;
+	size_t set = 0;
+
+	info.ssi_signo = info.ssi_pid = info.ssi_uid = info.ssi_tid = 0;
+	info.ssi_errno = info.ssi_code = info.ssi_fd = info.ssi_status = info.ssi_int = 0;
+	info.ssi_band = info.ssi_overrun = info.ssi_trapno = 0;
+	info.ssi_ptr = info.ssi_utime = info.ssi_stime = info.ssi_addr = 0;
+	info.ssi_addr_lsb = 0;
+	for (size_t i = 0; i < sizeof(info); i++)
+		set += bytes[i] != 0;
+	return set;
+}
+
+static inline void print_unless_zero(const char *name, long long value)
+{
+	if (value != 0)
+		printf(" %s=%lld", name, value);
+}
+
+/* Every field that says something; what CPU time a child took is another matter. */
+static inline void report_fields(const char *key, const struct signalfd_siginfo *info)
+{
+	bool child = info->ssi_signo == SIGCHLD && info->ssi_code > 0;
+
+	printf("%s: %s code=%s pid=%s uid=%s", key, signal_name((int)info->ssi_signo), code_name(info),
+	       pid_word((pid_t)info->ssi_pid), uid_word(info->ssi_uid));
+	if (child && info->ssi_code != CLD_EXITED)
+		printf(" status=%s", signal_name(info->ssi_status));
+	else
+		print_unless_zero("status", info->ssi_status);
+	print_unless_zero("errno", info->ssi_errno);
+	print_unless_zero("fd", info->ssi_fd);
+	print_unless_zero("tid", info->ssi_tid);
+	print_unless_zero("band", info->ssi_band);
+	print_unless_zero("overrun", info->ssi_overrun);
+	print_unless_zero("trapno", info->ssi_trapno);
+	print_unless_zero("int", info->ssi_int);
+	if (info->ssi_ptr != 0)
+		printf(" ptr=%#llx", (unsigned long long)info->ssi_ptr);
+	if (!child) {
+		print_unless_zero("utime", (long long)info->ssi_utime);
+		print_unless_zero("stime", (long long)info->ssi_stime);
+	}
+	print_unless_zero("addr", (long long)info->ssi_addr);
+	print_unless_zero("addr-lsb", info->ssi_addr_lsb);
+	print_unless_zero("padding", (long long)count_padding(*info));
+	putchar('\n');
+}
+
+static inline void report_record(const char *key, int fd)
+{
+	struct records records = read_records(fd, 1);
+
+	if (count_records(&records) == 1)
+		report_fields(key, &records.infos[0]);
+	else
+		report_names(key, &records);
+}
+
 /* For tasks: the value is the signal of the first record. */
 static inline struct io signal_body(struct task *task)
 {
