@@ -54,7 +54,7 @@ static void report_mask(const char *key, int fd)
 		report(key, "absent");
 }
 
-static void report_fields(const char *key, int fd)
+static void report_field_names(const char *key, int fd)
 {
 	FILE *info = open_fdinfo(fd);
 	char line[256];
@@ -81,7 +81,7 @@ static void check_mask(void)
 	int fd = make_signalfd(no_signals(), SFD_NONBLOCK), copy = must(dup(fd), "dup");
 	sigset_t all;
 
-	report_fields("78.fields", fd);
+	report_field_names("78.fields", fd);
 	report_mask("78.empty", fd);
 	change_signalfd(fd, SIGNALS(SIGHUP));
 	report_mask("78.lowest", fd);
