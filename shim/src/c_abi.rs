@@ -52,6 +52,10 @@ const MASK_SIZE: usize = size_of::<u64>();
 /// `mask` points to a set of signals, the first word of which are the signals that there are.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn signalfd(fd: c_int, mask: *const u64, flags: c_int) -> c_int {
+    // Linux sees this before anything else (semantics 67); other bad pointers only the system could tell.
+    if mask.is_null() {
+        return result(Err(Errno::EFAULT));
+    }
     // SAFETY: the caller's promise.
     result(crate::signalfd(None, fd, unsafe { mask.read_unaligned() }, flags))
 }

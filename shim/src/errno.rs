@@ -13,6 +13,8 @@ impl Errno {
     pub(crate) const ENOMEM: Self = Self(12);
     /// Permission denied.
     pub(crate) const EACCES: Self = Self(13);
+    /// Bad address.
+    pub const EFAULT: Self = Self(14);
     /// File exists.
     pub(crate) const EEXIST: Self = Self(17);
     /// Invalid argument.

@@ -4,7 +4,7 @@
 
 use crate::{
     error::{Errno, ResultExt},
-    header::{bits_sigset_t::sigset_t, errno::EINVAL},
+    header::{bits_sigset_t::sigset_t, errno::{EFAULT, EINVAL}},
     platform::{
         sys::eventd::with_root,
         types::{c_int, size_t},
@@ -71,6 +71,10 @@ const _: () = assert!(size_of::<signalfd_siginfo>() == 128);
 /// Creates a descriptor from which the signals in `mask` are read, or replaces the mask of `fd`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn signalfd(fd: c_int, mask: *const sigset_t, flags: c_int) -> c_int {
+    // Linux sees this before anything else; other bad pointers only the kernel could tell.
+    if mask.is_null() {
+        return Err(Errno(EFAULT)).or_minus_one_errno();
+    }
     // SAFETY: what the caller of the C function promises.
     let mask = unsafe { mask.read() };
     with_root(|root| eventd_shim::signalfd(root, fd, mask, flags))
