@@ -6,25 +6,25 @@ pub struct Errno(pub i32);
 
 impl Errno {
     /// No such file.
-    pub(crate) const ENOENT: Self = Self(2);
+    pub const ENOENT: Self = Self(2);
     /// Bad descriptor.
-    pub(crate) const EBADF: Self = Self(9);
+    pub const EBADF: Self = Self(9);
     /// No memory.
-    pub(crate) const ENOMEM: Self = Self(12);
+    pub const ENOMEM: Self = Self(12);
     /// Permission denied.
-    pub(crate) const EACCES: Self = Self(13);
+    pub const EACCES: Self = Self(13);
     /// Bad address.
     pub const EFAULT: Self = Self(14);
     /// File exists.
-    pub(crate) const EEXIST: Self = Self(17);
+    pub const EEXIST: Self = Self(17);
     /// Invalid argument.
-    pub(crate) const EINVAL: Self = Self(22);
+    pub const EINVAL: Self = Self(22);
     /// Too many open files.
-    pub(crate) const EMFILE: Self = Self(24);
+    pub const EMFILE: Self = Self(24);
     /// File name too long.
-    pub(crate) const ENAMETOOLONG: Self = Self(36);
+    pub const ENAMETOOLONG: Self = Self(36);
     /// Operation not permitted.
-    pub(crate) const EPERM: Self = Self(1);
+    pub const EPERM: Self = Self(1);
     /// A failure for which the C library leaves errno as it is.
     pub const UNCHANGED: Self = Self(0);
 }

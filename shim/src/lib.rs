@@ -1,14 +1,10 @@
 //! `<sys/eventfd.h>`, `<sys/signalfd.h>` and the named semaphores of `<semaphore.h>` for a C library, forwarded to eventd.
 //!
-//! The crate reaches the outside through libredox's C ABI only, which the C library itself provides. With the feature `c-abi` it exports
-//! the C functions; without, their Rust forms are there for a C library that has its own way of exporting.
+//! The crate reaches the outside through libredox's C ABI only, which the C library itself provides. The C library exports the functions in its own way.
 #![cfg_attr(not(test), no_std)]
-#![cfg_attr(feature = "c-abi", feature(c_variadic))]
 
 extern crate alloc;
 
-#[cfg(feature = "c-abi")]
-mod c_abi;
 mod errno;
 mod eventfd;
 pub mod name;

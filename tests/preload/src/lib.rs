@@ -1,12 +1,12 @@
 //! `LD_PRELOAD=libeventd_preload.so` puts the shim's C functions in front of glibc's.
 //!
 //! Nothing is passed on to glibc: if eventd does not run, the program sees the error of the open. With `EVENTD_DEBUG=1` a line on standard error says so.
+#![feature(c_variadic)]
 #![allow(unsafe_code)]
 
 use std::ffi::CStr;
 
-// The C functions themselves.
-use eventd_shim as _;
+mod c_abi;
 
 /// Runs when the library is loaded.
 #[used]

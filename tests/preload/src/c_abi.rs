@@ -1,10 +1,10 @@
-//! The functions as C sees them.
+//! The shim's functions as C sees them, in front of glibc's. Here and not in the shim, since whatever links these has them in place of its C library's.
 #![allow(unsafe_code)]
 
-use core::cell::UnsafeCell;
-use core::ffi::{CStr, c_char, c_int, c_uint, c_void};
+use std::cell::UnsafeCell;
+use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 
-use crate::{Errno, Semaphores};
+use eventd_shim::{Errno, Semaphores};
 
 unsafe extern "C" {
     /// Where the C library keeps errno of the calling thread; glibc and relibc have the same name for it.
@@ -21,32 +21,32 @@ fn result(result: Result<c_int, Errno>) -> c_int {
     })
 }
 
-/// Creates a counter; see [`crate::eventfd()`].
+/// Creates a counter; see [`eventd_shim::eventfd()`].
 #[unsafe(no_mangle)]
 extern "C-unwind" fn eventfd(initval: c_uint, flags: c_int) -> c_int {
-    result(crate::eventfd(None, initval, flags))
+    result(eventd_shim::eventfd(None, initval, flags))
 }
 
-/// Reads a counter; see [`crate::eventfd_read`].
+/// Reads a counter; see [`eventd_shim::eventfd_read`].
 ///
 /// # Safety
 /// As there.
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn eventfd_read(fd: c_int, value: *mut u64) -> c_int {
     // SAFETY: the caller's promise.
-    result(unsafe { crate::eventfd_read(fd, value) }.map(|()| 0))
+    result(unsafe { eventd_shim::eventfd_read(fd, value) }.map(|()| 0))
 }
 
-/// Adds to a counter; see [`crate::eventfd_write`].
+/// Adds to a counter; see [`eventd_shim::eventfd_write`].
 #[unsafe(no_mangle)]
 extern "C-unwind" fn eventfd_write(fd: c_int, value: u64) -> c_int {
-    result(crate::eventfd_write(fd, value).map(|()| 0))
+    result(eventd_shim::eventfd_write(fd, value).map(|()| 0))
 }
 
 /// `sizeof(sigset_t)` of the system call.
 const MASK_SIZE: usize = size_of::<u64>();
 
-/// Creates a signalfd or replaces its mask; see [`crate::signalfd()`].
+/// Creates a signalfd or replaces its mask; see [`eventd_shim::signalfd()`].
 ///
 /// # Safety
 /// `mask` points to a set of signals, the first word of which are the signals that there are.
@@ -57,7 +57,7 @@ unsafe extern "C" fn signalfd(fd: c_int, mask: *const u64, flags: c_int) -> c_in
         return result(Err(Errno::EFAULT));
     }
     // SAFETY: the caller's promise.
-    result(crate::signalfd(None, fd, unsafe { mask.read_unaligned() }, flags))
+    result(eventd_shim::signalfd(None, fd, unsafe { mask.read_unaligned() }, flags))
 }
 
 /// The system call of this name: as [`signalfd`], and EINVAL unless `size` is that of a set of signals (semantics 66).
@@ -129,7 +129,7 @@ fn with_table<T>(change: impl FnOnce(&mut Semaphores) -> T) -> T {
     let result = change(table);
     unlock();
     // SAFETY: null is allowed for a state that nobody wants to know.
-    unsafe { pthread_setcancelstate(old, core::ptr::null_mut()) };
+    unsafe { pthread_setcancelstate(old, std::ptr::null_mut()) };
     result
 }
 
@@ -143,27 +143,27 @@ unsafe extern "C" fn sem_open(name: *const c_char, oflag: c_int, mut arguments: 
     let name = unsafe { CStr::from_ptr(name) }.to_bytes();
     // As long and as aligned as any C library's sem_t.
     let mut content = [0_u64; 4];
-    let create = crate::creates(oflag).map(|exclusive| {
+    let create = eventd_shim::creates(oflag).map(|exclusive| {
         // SAFETY: the caller's promise.
         let (mode, value) = unsafe { (arguments.next_arg::<Mode>(), arguments.next_arg::<c_uint>()) };
         // A value that is too large is refused later, and only if the name is not there (semantics 141, 142).
         // SAFETY: there is room for a semaphore.
-        unsafe { sem_init(content.as_mut_ptr().cast(), 1, value.min(crate::SEM_VALUE_MAX)) };
+        unsafe { sem_init(content.as_mut_ptr().cast(), 1, value.min(eventd_shim::SEM_VALUE_MAX)) };
         (exclusive, mode, value)
     });
     let bytes = content.map(u64::to_ne_bytes);
-    let create = create.map(|(exclusive, mode, value)| crate::Create {
+    let create = create.map(|(exclusive, mode, value)| eventd_shim::Create {
         mode: (mode & 0o777) as u16,
         value,
         content: bytes.as_flattened(),
         exclusive,
     });
     match with_table(|table| table.open(None, name, create)) {
-        Ok(address) => core::ptr::with_exposed_provenance_mut(address),
+        Ok(address) => std::ptr::with_exposed_provenance_mut(address),
         Err(errno) => {
             result(Err(errno));
             // SEM_FAILED (semantics 165).
-            core::ptr::null_mut()
+            std::ptr::null_mut()
         }
     }
 }
@@ -178,12 +178,12 @@ unsafe extern "C" fn sem_close(sem: *mut c_void) -> c_int {
     result(with_table(|table| unsafe { table.close(sem.addr()) }).map(|()| 0))
 }
 
-/// Takes the name of a semaphore away; see [`crate::sem_unlink`].
+/// Takes the name of a semaphore away; see [`eventd_shim::sem_unlink`].
 ///
 /// # Safety
 /// `name` is a string.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn sem_unlink(name: *const c_char) -> c_int {
     // SAFETY: the caller's promise.
-    result(crate::sem_unlink(unsafe { CStr::from_ptr(name) }.to_bytes()).map(|()| 0))
+    result(eventd_shim::sem_unlink(unsafe { CStr::from_ptr(name) }.to_bytes()).map(|()| 0))
 }
