@@ -17,11 +17,15 @@ use syscall::data::NewFdParams;
 use syscall::error::{EBADF, EINVAL, EIO, ENAMETOOLONG, ENODEV, ENOSYS, EOPNOTSUPP, EPERM, Error, Result};
 use syscall::flag::{CallFlags, F_GETFD, F_SETFD, F_SETFL, O_NONBLOCK, SchemeSocketCall};
 use syscall::schemev2::{Cqe, Sqe};
+use zerocopy::IntoBytes;
 
 use crate::descriptors::{self, Socket, Special};
 use crate::events::EventQueue;
+use crate::fuse::call;
 use crate::namespace::Namespace;
 use crate::scheme::Scheme;
+use crate::signals::protocol::{THREAD_CLAIM, THREAD_PEEK};
+use crate::signals::{self, Router};
 use crate::{fuse, mapped_files, memory, termination, translate};
 
 type RawResult = usize;
@@ -99,6 +103,10 @@ fn open(path: &[u8], flags: c_int, mode: u16) -> Result<usize> {
     if path == CAPABILITY_PATH {
         return descriptors::insert(Special::SchemeCreation);
     }
+    if path == signals::PATH {
+        return descriptors::insert(Special::SignalRouter(Router::open()?));
+    }
+    signals::helper::before_open(path);
     let mut buffer = [0; libc::PATH_MAX as usize];
     let file = file_of(path, &mut buffer)?;
     // The system call itself: glibc's open is a cancellation point, and what the shim builds on it must not be one.
@@ -205,6 +213,12 @@ unsafe fn read(fd: usize, base: *mut u8, len: usize) -> Result<usize> {
             let nonblock = socket.nonblock.load(Ordering::Relaxed);
             Ok(socket.scheme.read(len / size_of::<Sqe>(), nonblock, deliver)? * size_of::<Sqe>())
         }
+        Some(Special::SignalRouter(router)) => {
+            let news = router.read(len)?;
+            // SAFETY: the caller's promise; there is no more news than fits.
+            unsafe { base.copy_from_nonoverlapping(news.as_ptr(), news.len()) };
+            Ok(news.len())
+        }
         Some(_) => Err(Error::new(EBADF)),
         // SAFETY: the caller's promise.
         None => checked(unsafe { libc_read(descriptor(fd)?, base.cast(), len) }),
@@ -227,6 +241,8 @@ unsafe fn write(fd: usize, base: *const u8, len: usize) -> Result<usize> {
                 .map(|index| unsafe { base.cast::<Cqe>().add(index).read_unaligned() });
             Ok(socket.scheme.write(messages, duplicate)? * size_of::<Cqe>())
         }
+        // SAFETY: the caller's promise.
+        Some(Special::OfScheme(scheme, id)) => scheme.write_to(id, unsafe { bytes(base, len) }),
         Some(_) => Err(Error::new(EBADF)),
         // SAFETY: the caller's promise.
         None => checked(unsafe { libc_write(descriptor(fd)?, base.cast(), len) }),
@@ -510,6 +526,20 @@ unsafe fn call_socket(
     flags: CallFlags,
     metadata: &[u64],
 ) -> Result<usize> {
+    // Linux lets nobody take the signals of another thread, so there are none.
+    if let [verb @ (THREAD_CLAIM | THREAD_PEEK), ..] = *metadata {
+        if signals::current().is_none() {
+            return Err(Error::new(EPERM));
+        }
+        if payload_len < size_of::<u64>() {
+            return Err(Error::new(EINVAL));
+        }
+        if verb == THREAD_PEEK {
+            // SAFETY: the caller's promise, and there is room for the set.
+            unsafe { payload.cast::<u64>().write_unaligned(0) };
+        }
+        return Ok(0);
+    }
     if !flags.contains(CallFlags::FD) || !flags.intersects(CallFlags::READ | CallFlags::WRITE) {
         return Err(Error::new(EOPNOTSUPP));
     }
@@ -534,6 +564,32 @@ unsafe fn call_socket(
     Ok(count)
 }
 
+/// `call` on a file of a scheme. Anything else refuses the ioctl, mostly with ENOTTY.
+///
+/// # Safety
+/// As for [`call_socket`].
+unsafe fn call_file(
+    fd: usize,
+    payload: *mut u8,
+    payload_len: usize,
+    flags: CallFlags,
+    metadata: &[u64],
+) -> Result<usize> {
+    let mut head = call::Head::default();
+    head.metadata.iter_mut().zip(metadata).for_each(|(place, word)| *place = *word);
+    // SAFETY: the caller's promise.
+    let mut argument = [head.as_bytes(), unsafe { bytes(payload, payload_len) }].concat();
+    let request = call::request(argument.len()).ok_or(Error::new(EINVAL))?;
+    // SAFETY: the request says how long the argument is.
+    checked(unsafe { libc::ioctl(descriptor(fd)?, request.into(), argument.as_mut_ptr()) })?;
+    let (call::Head { result, .. }, answer) = call::split(&argument).ok_or(Error::new(EIO))?;
+    if flags.contains(CallFlags::READ) && payload_len > 0 {
+        // SAFETY: the caller's promise: the payload is to be written to, and the answer is as long as it is.
+        unsafe { payload.copy_from_nonoverlapping(answer.as_ptr(), answer.len()) };
+    }
+    Error::demux(usize::try_from(result).map_err(|_| Error::new(EIO))?)
+}
+
 #[unsafe(no_mangle)]
 unsafe extern "C" fn redox_sys_call_v0(
     fd: usize,
@@ -543,18 +599,29 @@ unsafe extern "C" fn redox_sys_call_v0(
     metadata: *const u64,
     metadata_len: usize,
 ) -> RawResult {
-    let Some(Special::Socket(socket)) = descriptors::get(fd) else {
-        // Linux has no such call for anything else.
-        return mux(Err(Error::new(if descriptors::get(fd).is_some() { EBADF } else { EPERM })));
-    };
     let metadata = match metadata_len {
         0 => &[],
         // The kernel looks at three words.
         // SAFETY: libredox passes a slice.
         len => unsafe { std::slice::from_raw_parts(metadata, len.min(3)) },
     };
-    // SAFETY: libredox passes a slice, which is writable if it is to be written to.
-    mux(unsafe { call_socket(&socket, payload, payload_len, CallFlags::from_bits_retain(flags), metadata) })
+    let flags = CallFlags::from_bits_retain(flags);
+    mux(match descriptors::get(fd) {
+        // SAFETY: libredox passes a slice, which is writable if it is to be written to.
+        Some(Special::Socket(socket)) => unsafe { call_socket(&socket, payload, payload_len, flags, metadata) },
+        Some(Special::SignalRouter(router)) => {
+            let mut copy = vec![0; payload_len];
+            let result = router.call(&mut copy, metadata);
+            if result.is_ok() && flags.contains(CallFlags::READ) && payload_len > 0 {
+                // SAFETY: libredox passes a slice of this length, which is to be written to.
+                unsafe { payload.copy_from_nonoverlapping(copy.as_ptr(), payload_len) };
+            }
+            result
+        }
+        Some(_) => Err(Error::new(EBADF)),
+        // SAFETY: as above.
+        None => unsafe { call_file(fd, payload, payload_len, flags, metadata) },
+    })
 }
 
 #[unsafe(no_mangle)]

@@ -12,6 +12,7 @@ use syscall::error::{EMFILE, Error};
 
 use crate::events::EventQueue;
 use crate::scheme::Scheme;
+use crate::signals::Router;
 
 /// What a special descriptor stands for.
 #[derive(Clone, Debug)]
@@ -25,6 +26,8 @@ pub(crate) enum Special {
     /// A descriptor of a daemon's own scheme, made to be registered. It does not keep the scheme alive.
     OfScheme(Arc<Scheme>, usize),
     EventQueue(Arc<EventQueue>),
+    /// The way to the signals of processes.
+    SignalRouter(Arc<Router>),
 }
 
 /// The daemon's end of a scheme. When the last descriptor of it goes, the scheme ends.

@@ -62,6 +62,7 @@ impl EventQueue {
                 watch(socket.scheme.wake())?;
                 socket.scheme.with_device(watch).transpose()?;
             }
+            Some(Special::SignalRouter(router)) => watch(router.wake())?,
             Some(_) => return Err(Errno::PERM),
             None => {
                 let raw = i32::try_from(fd).map_err(|_| Errno::BADF)?;

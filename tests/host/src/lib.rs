@@ -18,6 +18,7 @@ mod payload;
 mod process;
 mod protocol;
 mod scheme;
+mod signals;
 mod termination;
 mod translate;
 
@@ -25,3 +26,4 @@ pub use abi::on_open_error;
 pub use client::{Client, Descriptor, Outcome, Pending};
 pub use namespace::Namespace;
 pub use protocol::Identity;
+pub use signals::helper::lend_signals;

@@ -5,11 +5,14 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::process::{getegid, geteuid};
 use syscall::error::{EAGAIN, EINTR, EINVAL, EIO, Error};
+use syscall::flag::O_WRONLY;
 use syscall::schemev2::{Cqe, Sqe};
 
-use crate::fuse::{Continue, Session};
+use crate::fuse::{Continue, NO_OFFSET, Session};
 use crate::protocol::{Answer, Event, Identity, Operation, Protocol};
+use crate::signals::{self, Listening};
 
 /// Who gets an answer.
 #[derive(Debug)]
@@ -56,6 +59,8 @@ struct State {
     session: Option<Session>,
     /// What the daemon announced and no FUSE mount took.
     events: VecDeque<Event>,
+    /// Where programs lend their signals, if the daemon routes signals.
+    listening: Option<Listening>,
     /// The descriptor of the daemon from which paths are opened, once it is registered.
     root: Option<usize>,
     /// Whether `wake` is readable.
@@ -89,8 +94,14 @@ pub(crate) struct Scheme {
 
 impl Scheme {
     pub(crate) fn new() -> rustix::io::Result<Self> {
-        let state =
-            State { protocol: Protocol::new(), session: None, events: VecDeque::new(), root: None, awake: false };
+        let state = State {
+            protocol: Protocol::new(),
+            session: None,
+            events: VecDeque::new(),
+            listening: None,
+            root: None,
+            awake: false,
+        };
         Ok(Self { state: Mutex::new(state), wake: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)? })
     }
 
@@ -104,8 +115,12 @@ impl Scheme {
     /// A sentence for people.
     pub(crate) fn mount(&self, name: &str, root: usize) -> Result<(), String> {
         let session = Session::mount(name, root)?;
+        let listening = signals::current().map(|router| router.listen(name)).transpose().inspect_err(|_| {
+            session.unmount();
+        })?;
         let mut state = self.lock();
         state.session = Some(session);
+        state.listening = listening;
         state.root = Some(root);
         Ok(())
     }
@@ -221,6 +236,8 @@ impl Scheme {
             }
             state.protocol.end();
             state.deliver();
+            // While the mount is ours, no successor can have a socket of this name.
+            state.listening = None;
             if let Some(session) = &state.session {
                 session.unmount();
             }
@@ -231,6 +248,18 @@ impl Scheme {
     /// A request of a client of this process.
     pub(crate) fn request(&self, caller: Identity, operation: Operation, slot: &Arc<Slot>) -> Option<u32> {
         self.with_protocol(|protocol| protocol.request(caller, operation, Completion::Client(Arc::clone(slot))))
+    }
+
+    /// The daemon's own process writes to the description `id` of its scheme, and waits for the answer: not in the thread that gives it.
+    ///
+    /// # Errors
+    /// What the daemon answers; ENODEV when the scheme ends.
+    pub(crate) fn write_to(&self, id: usize, bytes: &[u8]) -> Result<usize, Error> {
+        let pid = std::process::id() as usize;
+        let caller = Identity { pid, uid: geteuid().as_raw(), gid: getegid().as_raw() };
+        let slot = Arc::new(Slot::default());
+        self.request(caller, Operation::write(id, bytes, NO_OFFSET, O_WRONLY), &slot);
+        slot.wait().result
     }
 
     /// Changes the protocol's state and wakes the daemon if that left it a message.

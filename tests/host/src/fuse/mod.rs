@@ -26,15 +26,17 @@ use syscall::schemev2::NewFdFlags;
 use zerocopy::{Immutable, IntoBytes};
 
 use self::mount::Mount;
-pub(crate) use self::mount::{file_path, scheme_path};
+pub(crate) use self::mount::{file_path, open_root, scheme_path};
 use self::nodes::{Nodes, is_directory};
 use self::passthrough::Backing;
+pub(crate) use self::wire::call;
 use self::wire::{
     AccessIn, Attr, AttrOut, BatchForgetIn, CreateIn, Dirent, EntryOut, FileIn, ForgetIn, ForgetOne, GetattrIn,
-    InHeader, InitIn, InitOut, InterruptIn, MkdirIn, OpenIn, OpenOut, OutHeader, PollIn, PollOut, ReadIn, Rename2In,
-    RenameIn, SetattrIn, StatfsOut, WriteIn, WriteOut, opcode,
+    InHeader, InitIn, InitOut, InterruptIn, IoctlIn, IoctlOut, MkdirIn, OpenIn, OpenOut, OutHeader, PollIn, PollOut,
+    ReadIn, Rename2In, RenameIn, SetattrIn, StatfsOut, WriteIn, WriteOut, opcode,
 };
 use crate::memory::{self, Region};
+use crate::payload::Payload;
 use crate::process;
 use crate::protocol::{Answer, Event, Identity, Operation, Protocol};
 use crate::scheme::Completion;
@@ -44,7 +46,7 @@ use crate::translate::{LinuxErrno, errno_to_linux, events_to_poll, open_flags_to
 const BUFFER_SIZE: usize = MAX_WRITE as usize + 4096;
 const MAX_WRITE: u32 = 128 * 1024;
 /// The offset that the Redox kernel sends with reads and writes of a descriptor without a position.
-const NO_OFFSET: u64 = u64::MAX;
+pub(crate) const NO_OFFSET: u64 = u64::MAX;
 const UTIME_NOW: i32 = (1 << 30) - 1;
 const UTIME_OMIT: i32 = (1 << 30) - 2;
 /// How often the device is read until it has nothing more, while requests come one at a time.
@@ -333,7 +335,10 @@ impl Session {
                 self.reply_empty(from.unique);
                 kernel.end();
             }
-            opcode::IOCTL => self.refuse(from, LinuxErrno(libc::ENOTTY)),
+            opcode::IOCTL => {
+                let (ioctl, argument) = wire::split::<IoctlIn>(body)?;
+                self.control(kernel, from, ioctl, argument);
+            }
             _ => self.refuse(from, LinuxErrno(libc::ENOSYS)),
         }
         Some(())
@@ -731,6 +736,21 @@ impl Session {
         });
     }
 
+    /// ioctl(2): there is one request, a call of the scheme's own.
+    fn control(&mut self, kernel: &mut Kernel, from: Requester, request: IoctlIn, argument: &[u8]) {
+        let Some(file) = self.file(request.fh) else { return self.refuse(from, BAD_FILE) };
+        let sent = (call::request(argument.len()) == Some(request.cmd)).then(|| call::split(argument)).flatten();
+        let Some((head, payload)) = sent else { return self.refuse(from, LinuxErrno(libc::ENOTTY)) };
+        let operation = Operation::call(file.id, payload, head.metadata);
+        self.call(kernel, from, operation, move |session, _, answer| {
+            let result = answer.result.map_err(|error| Error::new(errno_to_linux(error.errno).0));
+            // Not as the result of ioctl, which is an int and knows no ENOSYS.
+            let head = call::Head { result: Error::mux(result) as u64, ..head };
+            let payload = answer.payload.as_ref().map_or(&[][..], Payload::bytes);
+            session.send_reply(from.unique, &[IoctlOut::default().as_bytes(), head.as_bytes(), payload]);
+        });
+    }
+
     fn reply_bytes(&self, from: Requester, answer: &Answer) {
         match answer.bytes() {
             Ok(bytes) => self.send_reply(from.unique, &[bytes]),
@@ -764,11 +784,11 @@ impl Session {
     fn send(&self, mut header: OutHeader, parts: &[&[u8]]) {
         let body = parts.iter().map(|part| part.len()).sum::<usize>();
         header.len = u32::try_from(size_of::<OutHeader>() + body).unwrap_or(u32::MAX);
-        // No message has more than two parts.
+        // No message has more than three parts.
         let part = |index: usize| IoSlice::new(parts.get(index).copied().unwrap_or_default());
-        let slices = [IoSlice::new(header.as_bytes()), part(0), part(1)];
+        let slices = [IoSlice::new(header.as_bytes()), part(0), part(1), part(2)];
         // An error means that the caller is gone, or the mount is; there is nobody left to tell.
-        let _ = rustix::io::writev(&self.device, &slices[..=parts.len().min(2)]);
+        let _ = rustix::io::writev(&self.device, &slices[..=parts.len().min(3)]);
     }
 }
 

@@ -175,6 +175,11 @@ fn make_directory(path: &Path) -> Result<(), String> {
     }
 }
 
+/// The directory of the mounts.
+pub(crate) fn open_root() -> rustix::io::Result<OwnedFd> {
+    rustix::fs::open(root(), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+}
+
 /// SCHEME_ROOT.
 fn root() -> &'static [u8] {
     // SAFETY: getenv returns null or a string that lives as long as nobody changes the environment, which no thread may do while others use it.
