@@ -14,6 +14,7 @@ mod c_abi;
 static ON_LOAD: extern "C" fn() = on_load;
 
 extern "C" fn on_load() {
+    scheme_host::lend_signals("/scheme/eventd/signalfd/");
     if std::env::var_os("EVENTD_DEBUG").is_some_and(|value| value == "1") {
         scheme_host::on_open_error(report);
     }
