@@ -10,7 +10,7 @@ use syscall::flag::EventFlags;
 use super::{IdHasher, Parked, Scheme, errno};
 use crate::engine::{Effect, Owner, Readiness, SignalSet, SignalfdId};
 use crate::router::Router;
-use crate::router::protocol::{ENDED, PendingSets, SI_QUEUE, SignalRecord};
+use crate::router::protocol::{ENDED, PendingSets, SI_USER, SignalRecord};
 
 /// The size of a `struct signalfd_siginfo` (semantics 112).
 const RECORD: usize = 128;
@@ -44,8 +44,8 @@ fn put(record: &SignalRecord, place: &mut [u8; RECORD]) {
     four(12, record.pid.to_ne_bytes());
     four(16, record.uid.to_ne_bytes());
     four(40, record.status.to_ne_bytes());
-    if record.code == SI_QUEUE {
-        // Semantics 116: the low half of the value as an int, and all of it as a pointer.
+    if record.code < SI_USER {
+        // Semantics 116: the low half of the value as an int, and all of it as a pointer. Timers have one too (118), and what has none has zero.
         four(44, (record.value as u32).to_ne_bytes());
         place[48..56].copy_from_slice(&record.value.to_ne_bytes());
     }
@@ -209,7 +209,8 @@ impl Scheme {
 
 #[cfg(test)]
 mod tests {
-    use super::{RECORD, SI_QUEUE, SignalRecord, put};
+    use super::{RECORD, SI_USER, SignalRecord, put};
+    use crate::router::protocol::SI_QUEUE;
 
     #[test]
     fn fields_are_where_linux_has_them_112_116() {
@@ -231,7 +232,10 @@ mod tests {
         let expected = [10, 0, u32::MAX, 77, 1000, 0, 0, 0, 0, 0, 3, minus_44, minus_44, u32::MAX, 5, 0, 6];
         assert_eq!(fields, expected);
         assert!(bytes[72..].iter().all(|byte| *byte == 0));
-        put(&SignalRecord { code: 0, ..record }, &mut bytes);
-        assert!(bytes[44..56].iter().all(|byte| *byte == 0), "only sigqueue has a value");
+        let with_value = bytes;
+        put(&SignalRecord { code: -2, ..record }, &mut bytes);
+        assert_eq!(bytes[44..56], with_value[44..56], "so has a timer");
+        put(&SignalRecord { code: SI_USER, ..record }, &mut bytes);
+        assert!(bytes[44..56].iter().all(|byte| *byte == 0), "kill has no value");
     }
 }
