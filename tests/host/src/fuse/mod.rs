@@ -45,6 +45,8 @@ use crate::translate::{LinuxErrno, errno_to_linux, events_to_poll, open_flags_to
 /// The largest message: a write of 128 KiB and its headers.
 const BUFFER_SIZE: usize = MAX_WRITE as usize + 4096;
 const MAX_WRITE: u32 = 128 * 1024;
+/// How many pages a request may touch, which is also how many segments of a readv it can have.
+const MAX_SEGMENTS: u16 = 256;
 /// The offset that the Redox kernel sends with reads and writes of a descriptor without a position.
 pub(crate) const NO_OFFSET: u64 = u64::MAX;
 const UTIME_NOW: i32 = (1 << 30) - 1;
@@ -184,8 +186,11 @@ impl Session {
             return Err(format!("version {}", init.major));
         }
         let flags2 = wire::split::<u32>(rest).map_or(0, |(flags2, _)| flags2);
-        let wanted =
-            wire::init::ATOMIC_O_TRUNC | wire::init::BIG_WRITES | wire::init::PARALLEL_DIROPS | wire::init::INIT_EXT;
+        let wanted = wire::init::ATOMIC_O_TRUNC
+            | wire::init::BIG_WRITES
+            | wire::init::PARALLEL_DIROPS
+            | wire::init::MAX_PAGES
+            | wire::init::INIT_EXT;
         self.passthrough = self.mount.is_privileged()
             && init.flags & wire::init::INIT_EXT != 0
             && flags2 & wire::init::PASSTHROUGH != 0;
@@ -196,6 +201,7 @@ impl Session {
             flags: init.flags & wanted,
             max_write: MAX_WRITE,
             time_gran: 1,
+            max_pages: MAX_SEGMENTS,
             flags2: if self.passthrough { wire::init::PASSTHROUGH } else { 0 },
             max_stack_depth: u32::from(self.passthrough),
             ..InitOut::default()

@@ -45,6 +45,7 @@ pub(super) mod init {
     pub(crate) const ATOMIC_O_TRUNC: u32 = 1 << 3;
     pub(crate) const BIG_WRITES: u32 = 1 << 5;
     pub(crate) const PARALLEL_DIROPS: u32 = 1 << 18;
+    pub(crate) const MAX_PAGES: u32 = 1 << 22;
     pub(crate) const INIT_EXT: u32 = 1 << 30;
     /// Bit 37 of the flags, in their second word.
     pub(crate) const PASSTHROUGH: u32 = 1 << 5;
