@@ -18,6 +18,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
 
 use event::{EventFlags as QueueFlags, EventQueue};
+use libredox::call::{call_rw, call_wo};
 use redox_scheme::scheme::{Op, SchemeState, SchemeSync, register_scheme_inner, register_sync_scheme};
 use redox_scheme::{Request, RequestKind, Response, SignalBehavior, Socket};
 use rustix::event::epoll;
@@ -28,7 +29,8 @@ use rustix::mount::{MountFlags, UnmountFlags};
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 use scheme_host as _;
 use support::within;
-use syscall::error::{EAGAIN, ECANCELED, ENOENT, Error};
+use syscall::CallFlags;
+use syscall::error::{EAGAIN, ECANCELED, EINVAL, ENOENT, ENOSYS, ENOTTY, Error};
 
 const PAGE: usize = 4096;
 const NOBODY: u32 = 65534;
@@ -1099,4 +1101,57 @@ fn a_user_mounts_through_fusermount() {
     assert!(output.status.success(), "{stdout}{stderr}");
     assert!(stdout.contains(&format!("{} passed", USER_TESTS.len())), "{stdout}");
     assert!(!stderr.contains("skipped"), "{stderr}");
+}
+
+#[test]
+fn calls_carry_metadata_and_a_payload() {
+    let _watchdog = within(60);
+    let Some(daemon) = Daemon::start() else { return };
+    let (file, directory) = (daemon.open("wait"), File::open(daemon.directory()).unwrap());
+    for file in [&file, &directory] {
+        let number = usize::try_from(file.as_raw_fd()).unwrap();
+        let mut payload = *b"stressed";
+        assert_eq!(call_rw(number, &mut payload, CallFlags::empty(), &[1, 20, 1 << 40]).unwrap(), 21 + (1 << 40));
+        assert_eq!(&payload, b"desserts");
+        assert_eq!(call_wo(number, &payload, CallFlags::empty(), &[5]).unwrap(), 5);
+        assert_eq!(&payload, b"desserts", "it was not to be written to");
+        assert_eq!(call_rw(number, &mut [], CallFlags::empty(), &[]).unwrap(), 0);
+        for refused in [EAGAIN, ENOENT, ENOSYS, ENOTTY] {
+            let result = call_rw(number, &mut payload, CallFlags::empty(), &[notes::REFUSE, refused as u64]);
+            assert_eq!(result.map_err(libredox::error::Error::errno), Err(refused));
+        }
+        let mut long = vec![7; 16_000];
+        long[0] = 8;
+        assert_eq!(call_rw(number, &mut long, CallFlags::empty(), &[0]).unwrap(), 0);
+        assert_eq!((long[0], long[15_999]), (7, 8));
+        let result = call_rw(number, &mut vec![0; 16_384], CallFlags::empty(), &[0]);
+        assert_eq!(result.map_err(libredox::error::Error::errno), Err(EINVAL), "more than an ioctl can carry");
+    }
+}
+
+#[test]
+fn other_ioctls_are_unknown() {
+    let _watchdog = within(60);
+    let Some(daemon) = Daemon::start() else { return };
+    let file = daemon.open("wait");
+    for request in [libc::TIOCGWINSZ, 0xC008_E55B, 0xC008_E55C] {
+        let mut argument = [0_u64; 16];
+        // SAFETY: each argument has at most 8 bytes.
+        let result = unsafe { libc::ioctl(file.as_raw_fd(), request, argument.as_mut_ptr()) };
+        assert_eq!((result, std::io::Error::last_os_error().raw_os_error()), (-1, Some(libc::ENOTTY)), "{request:x}");
+    }
+}
+
+/// A message in as many pieces as the kernel lets one system call have in a FUSE request.
+#[test]
+fn readv_has_many_segments() {
+    let _watchdog = within(60);
+    let Some(daemon) = Daemon::start() else { return };
+    let mut file = daemon.open("wait");
+    let sent = (0..200).collect::<Vec<u8>>();
+    file.write_all(&sent).unwrap();
+    let mut received = vec![0; 200];
+    let mut pieces = received.chunks_mut(1).map(std::io::IoSliceMut::new).collect::<Vec<_>>();
+    assert_eq!(file.read_vectored(&mut pieces).unwrap(), 200);
+    assert_eq!(received, sent);
 }

@@ -15,7 +15,7 @@ use redox_scheme::{
 };
 use scheme_host::{Client, Descriptor, Namespace};
 use support::within;
-use syscall::error::{EBADF, EBADFD, EINVAL, EIO, ENODEV, EOPNOTSUPP, EPERM, Result};
+use syscall::error::{EBADF, EBADFD, EINVAL, EIO, ENODEV, ENOTTY, EOPNOTSUPP, EPERM, Result};
 use syscall::flag::{CallFlags, FmoveFdFlags, FobtainFdFlags, O_RDONLY, O_RDWR, SchemeSocketCall};
 use syscall::schemev2::{Cqe, CqeOpcode, NewFdFlags};
 
@@ -305,11 +305,11 @@ fn descriptors_are_moved_together_or_not_at_all() {
 }
 
 #[test]
-fn nothing_but_a_socket_can_be_called() {
+fn neither_a_pipe_nor_a_capability_can_be_called() {
     let _watchdog = within(20);
     let (daemon, ..) = start();
     let (reader, _writer) = pipe().unwrap();
-    assert_eq!(call_rw(number_of(&reader), &mut [], CallFlags::empty(), &[]).map_err(Into::into), error(EPERM));
+    assert_eq!(call_rw(number_of(&reader), &mut [], CallFlags::empty(), &[]).map_err(Into::into), error(ENOTTY));
     let capability = libredox::Fd::new(daemon.socket.create_this_scheme_fd(0, 1, 0, 0).unwrap());
     assert_eq!(capability.call_wo(&[], CallFlags::FD, &[]).map_err(Into::into), error(EBADF));
 }

@@ -352,7 +352,7 @@ impl Router {
     fn receive(&self, pid: usize) {
         loop {
             let mut state = self.lock();
-            let State { processes, news, .. } = &mut *state;
+            let State { processes, news, claims, .. } = &mut *state;
             let Some(process) = processes.get_mut(&pid) else { return };
             let Some(connection) = &process.connection else { return };
             let mut message = [0; size_of::<Report>() + MOST * INFORMATION];
@@ -364,7 +364,7 @@ impl Router {
             };
             match report {
                 Some(([NEWS, _], _)) => self.tell(news, process.mask, pid as u64),
-                Some(([TAKEN, claim], taken)) => {
+                Some(([TAKEN, claim], taken)) if process.answered < claim && claim <= *claims => {
                     let (taken, _) = taken.as_chunks();
                     process.taken.extend(taken.iter().map(information::record));
                     process.answered = claim;

@@ -36,6 +36,8 @@ pub(crate) const NAME: &str = "notes";
 const PAGE_SIZE: usize = 4096;
 /// A path that leads to a descriptor of another scheme.
 pub(crate) const ELSEWHERE: &str = "elsewhere";
+/// A call that fails with the errno that follows.
+pub(crate) const REFUSE: u64 = 1_000_000;
 /// As relibc defines them.
 const UTIME_NOW: i32 = (1 << 30) - 1;
 const UTIME_OMIT: i32 = (1 << 30) - 2;
@@ -253,6 +255,18 @@ impl SchemeSync for Notes {
             Place::Root | Place::Page | Place::PageValue | Place::Who(_) => return Err(Error::new(EINVAL)),
         }
         Ok(buf.len())
+    }
+
+    /// Turns the payload round and returns the sum of the metadata; the first word may ask for an errno instead.
+    fn call(&mut self, id: usize, payload: &mut [u8], metadata: &[u64], _: &CallerCtx) -> Result<usize> {
+        self.place(id)?;
+        match *metadata {
+            [REFUSE, errno, ..] => Err(Error::new(errno as i32)),
+            _ => {
+                payload.reverse();
+                Ok(metadata.iter().sum::<u64>() as usize)
+            }
+        }
     }
 
     fn fsize(&mut self, id: usize, _: &CallerCtx) -> Result<u64> {
