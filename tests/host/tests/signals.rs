@@ -224,7 +224,7 @@ fn the_program_that_lends() {
     lend_signals(PREFIX);
     assert!(!threads().contains(&"signals".to_owned()), "lending alone starts nothing");
     // The daemon has no such file, but finds the signals when it is asked for it.
-    assert_eq!(open(&format!("{PREFIX}x"), O_RDWR, 0).map_err(|error| error.errno()), Err(ENOENT));
+    assert_eq!(open(format!("{PREFIX}x"), O_RDWR, 0).map_err(|error| error.errno()), Err(ENOENT));
     assert_eq!(descriptors(), before, "the helper is not seen");
     assert!(threads().contains(&"signals".to_owned()));
     println!("ready");
