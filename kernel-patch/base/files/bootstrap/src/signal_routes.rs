@@ -98,6 +98,17 @@ fn interrupt(thread: &Thread) {
     let _ = thread.status_hndl.write(&(ContextVerb::Interrupt as usize).to_ne_bytes());
 }
 
+/// How a signal is sent to a process that is not watched: kill() works for realtime signals, and sigqueue() for the others, which have no place for a value.
+/// Who sent it is not for the sender to say.
+pub(super) fn for_any_signal(mode: KillMode, signal: u32, sender: SenderInfo) -> KillMode {
+    let (code, arg) = match mode {
+        _ if signal < FIRST_REALTIME => return KillMode::Idempotent,
+        KillMode::Queued(info) => (SI_QUEUE, info.arg),
+        KillMode::Idempotent => (SI_USER, 0),
+    };
+    KillMode::Queued(RtSigInfo { arg, code, uid: sender.ruid, pid: sender.pid })
+}
+
 impl Queued for RtSigInfo {
     fn record(&self, signal: u32) -> SignalRecord {
         SignalRecord {
@@ -320,12 +331,7 @@ impl ProcScheme<'_> {
                 control.sender_infos[sig - 1].store(sender.raw(), core::sync::atomic::Ordering::SeqCst);
             })
         } else {
-            // Who sent it is not for the sender to say.
-            let (code, arg) = match mode {
-                KillMode::Queued(info) => (SI_QUEUE, info.arg),
-                KillMode::Idempotent => (SI_USER, 0),
-            };
-            let info = RtSigInfo { arg, code, uid: sender.ruid, pid: sender.pid };
+            let KillMode::Queued(info) = for_any_signal(*mode, signal, sender) else { return None };
             signal_router::send_realtime(pending, rtqs, signal, info)
         };
         if sent == Sent::Full {
