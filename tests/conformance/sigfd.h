@@ -512,6 +512,28 @@ static inline void report_poll(const char *key, int fd)
 	report(key, "%s", poll_text(poll_now(fd, POLLIN), text));
 }
 
+/*
+ * Whether a signal for one thread can be read at all. Where it cannot, what would wait for one is left out: it would wait for ever, and take the lines after
+ * it along.
+ */
+static bool thread_signals;
+
+static inline void try_thread_signals(void)
+{
+	pid_t pid = fork_child();
+	int status;
+
+	if (pid == 0) {
+		int fd = block_and_make(SIGNALS(SIGUSR1), SFD_NONBLOCK);
+
+		raise(SIGUSR1);
+		_exit(read_records(fd, 1).ret < 0);
+	}
+	if (waitpid(pid, &status, 0) != pid)
+		die("waitpid");
+	thread_signals = WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
 /* ---- waiting for readiness: the value is the time limit in ms, 0 for none ---- */
 
 static inline int time_limit(const struct task *task)

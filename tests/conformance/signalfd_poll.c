@@ -226,6 +226,8 @@ static void check_sleeper(const char *name, task_body body)
 		int fd = make_signalfd(child_exit ? SIGNALS(SIGCHLD) : SIGNALS(SIGUSR1, SIGRTMIN), SFD_NONBLOCK);
 		struct task *sleeper;
 
+		if (senders[i].send == kill_sleeping_thread && !thread_signals)
+			continue;
 		take_signal(SIGNALS(SIGCHLD));
 		sleeper = start_thread(body, fd, 0);
 		snprintf(part, sizeof(part), "%s-before", senders[i].name);
@@ -354,6 +356,7 @@ int main(void)
 	};
 
 	start_output();
+	try_thread_signals();
 	GROUP(check_bits());
 	GROUP(check_bits_for_others());
 	GROUP(check_level());

@@ -529,13 +529,16 @@ static void check_stream(void)
 int main(void)
 {
 	start_output();
+	try_thread_signals();
 	GROUP(check_going_to_sleep(84, "read", take_by_read));
 	GROUP(check_going_to_sleep(111, "poll", take_by_poll));
 	GROUP(check_going_to_sleep(111, "select", take_by_select));
 	GROUP(check_going_to_sleep(111, "epoll", take_by_epoll));
 	GROUP(check_going_to_sleep(111, "epoll-edge", take_by_epoll_edge));
-	GROUP(check_thread_directed("read", take_by_read));
-	GROUP(check_thread_directed("poll", take_by_poll));
+	if (thread_signals) {
+		GROUP(check_thread_directed("read", take_by_read));
+		GROUP(check_thread_directed("poll", take_by_poll));
+	}
 	check_pair(87, "read-sigwait", take_by_read, take_by_sigwait);
 	check_pair(87, "poll-sigwait", take_by_poll, take_by_sigwait);
 	check_pair(88, "read-read", take_by_read, take_by_read);

@@ -378,6 +378,7 @@ static void check_cancelled_reader(void)
 int main(void)
 {
 	start_output();
+	try_thread_signals();
 	GROUP(check_all_short_reads());
 	GROUP(check_sizes());
 	GROUP(check_several_records());
@@ -386,7 +387,8 @@ int main(void)
 	GROUP(check_woken("kill-from-child", kill_from_child));
 	GROUP(check_woken("kill-from-thread", kill_from_thread));
 	GROUP(check_woken("sigqueue-from-child", queue_value_from_child));
-	GROUP(check_woken("pthread-kill", kill_thread));
+	if (thread_signals)
+		GROUP(check_woken("pthread-kill", kill_thread));
 	GROUP(check_woken_in_child());
 	GROUP(check_woken_many_times());
 	GROUP(check_readv());

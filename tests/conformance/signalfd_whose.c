@@ -386,6 +386,8 @@ static void check_epoll_in_threads(void)
 	report_task("104.thread-woken", sleeper);
 	report_signal("104.main-reads", fd);
 	report_task("104.thread-now-empty", start_thread(epoll_wait_body, epoll, 1));
+	if (!thread_signals)
+		return;
 	sleeper = start_thread(epoll_wait_body, epoll, 0);
 	report_blocked("104.thread-sleeps-again", sleeper);
 	send_thread(sleeper->thread, SIGUSR1);
@@ -397,12 +399,14 @@ int main(int argc, char **argv)
 	if (argc == 4)
 		return read_after_exec(argv);
 	start_output();
+	try_thread_signals();
 	program = argv[0];
 	GROUP(check_signal_for_thread());
 	GROUP(check_signal_for_main());
 	GROUP(check_own_and_shared());
 	GROUP(check_thread_ends());
-	GROUP(check_sleeping_threads());
+	if (thread_signals)
+		GROUP(check_sleeping_threads());
 	GROUP(check_signal_for_process());
 	GROUP(check_creator());
 	GROUP(check_fork());
