@@ -277,7 +277,9 @@ static void check_interrupted(const char *name, int flags)
 	if (flags & SA_RESTART) {
 		make_key(key, 89, name, "after-handler");
 		report_blocked(key, reader);
-		interrupt_thread(reader, SIGUSR2);
+		/* No handler runs in a thread that has ended. */
+		if (wait_until_blocked(reader))
+			interrupt_thread(reader, SIGUSR2);
 		make_key(key, 89, name, "after-second");
 		report_blocked(key, reader);
 		send_self(SIGUSR1);

@@ -71,4 +71,17 @@ programs! {
     sem_share
     sem_signal
     sem_wait
+    signalfd_create
+    signalfd_ignored
+    signalfd_info
+    signalfd_limit
+    signalfd_order
+    signalfd_poll
+    signalfd_proc
+    signalfd_race
+    signalfd_read
+    signalfd_taken
+    signalfd_timer
+    signalfd_update
+    signalfd_whose
 }
