@@ -22,8 +22,9 @@ missing_packages() {
     if has pkg-config; then
         pkg-config --exists glib-2.0 || echo libglib2.0-dev
         pkg-config --exists libuv || echo libuv1-dev
+        pkg-config --exists libsystemd || echo libsystemd-dev
     else
-        echo libglib2.0-dev libuv1-dev
+        echo libglib2.0-dev libuv1-dev libsystemd-dev
     fi
     has /usr/bin/python3 && /usr/bin/python3 -c 'import test.test_os' 2>/dev/null || python_tests
 }

@@ -1117,7 +1117,8 @@ fn calls_carry_metadata_and_a_payload() {
         assert_eq!(&payload, b"desserts", "it was not to be written to");
         assert_eq!(call_rw(number, &mut [], CallFlags::empty(), &[]).unwrap(), 0);
         for refused in [EAGAIN, ENOENT, ENOSYS, ENOTTY] {
-            let result = call_rw(number, &mut payload, CallFlags::empty(), &[notes::REFUSE, refused.unsigned_abs().into()]);
+            let result =
+                call_rw(number, &mut payload, CallFlags::empty(), &[notes::REFUSE, refused.unsigned_abs().into()]);
             assert_eq!(result.map_err(libredox::error::Error::errno), Err(refused));
         }
         let mut long = vec![7; 16_000];

@@ -10,11 +10,11 @@ use eventd_suite::{Daemon, compile, repository, run, skip};
 const LIMIT: Duration = Duration::from_secs(60);
 const PYTHON: &str = "/usr/bin/python3";
 
-/// Runs a program of `tests/programs` and checks that it saw a counter of its own in the daemon's list while it ran.
-fn library_program(name: &str, package: &str, expected: &[&str]) {
+/// Runs a program of `tests/programs` and checks that it saw an object of its own in a list of the daemon's while it ran.
+fn library_program(name: &str, package: &str, list: &str, expected: &[&str]) {
     let Some(daemon) = Daemon::start(name) else { return };
     let program = compile(&repository().join(format!("tests/programs/{name}.c")), &[package]);
-    let finished = run(daemon.command(program).env("LIST_FILE", daemon.path("list/eventfd")), LIMIT);
+    let finished = run(daemon.command(program).env("LIST_FILE", daemon.path(list)), LIMIT);
     assert!(finished.success(), "{name}: {:?}\n{}", finished.status, finished.stderr);
     let lines = finished.stdout.lines().collect::<Vec<_>>();
     for line in expected {
@@ -26,12 +26,66 @@ fn library_program(name: &str, package: &str, expected: &[&str]) {
 
 #[test]
 fn glib_main_loop_is_woken_from_another_thread() {
-    library_program("glib_wakeup", "glib-2.0", &["woken 1000"]);
+    library_program("glib_wakeup", "glib-2.0", "list/eventfd", &["woken 1000"]);
 }
 
 #[test]
 fn libuv_loop_is_woken_by_uv_async_send() {
-    library_program("libuv_async", "libuv", &["senders served 4 finished 4", "done"]);
+    library_program("libuv_async", "libuv", "list/eventfd", &["senders served 4 finished 4", "done"]);
+}
+
+#[test]
+fn sd_event_loop_gets_signals() {
+    let expected = ["child code 1 status 7", "values 500 in order 1 told 1"];
+    library_program("sd_event_signals", "libsystemd", "list/signalfd", &expected);
+}
+
+/// All that Python's ctypes can reach without a line of C: fields, readiness, a child's end, and that nothing is left.
+#[test]
+fn python_gets_signals() {
+    const CODE: &str = "\
+import ctypes, os, select, signal, struct, sys\n\
+libc = ctypes.CDLL(None, use_errno=True)\n\
+signals = (signal.SIGUSR1, signal.SIGCHLD, signal.SIGRTMIN)\n\
+signal.pthread_sigmask(signal.SIG_BLOCK, signals)\n\
+mask = (ctypes.c_uint64 * 16)(sum(1 << number - 1 for number in signals))\n\
+fd = libc.signalfd(-1, mask, os.O_NONBLOCK)\n\
+def read():\n \
+    data = os.read(fd, 1280)\n \
+    for record in (data[at:at + 128] for at in range(0, len(data), 128)):\n  \
+        number, _, code, pid, uid = struct.unpack_from('IiiII', record)\n  \
+        status, value = struct.unpack_from('ii', record, 40)\n  \
+        print(number, code, pid == child, uid == os.getuid(), status, value)\n\
+poll, epoll = select.poll(), select.epoll()\n\
+poll.register(fd, select.POLLIN)\n\
+epoll.register(fd, select.EPOLLIN)\n\
+print(poll.poll(0), epoll.poll(0), select.select([fd], [], [], 0)[0])\n\
+ready, go = os.pipe()\n\
+child = os.fork()\n\
+if child == 0:\n \
+    os.read(ready, 1)\n \
+    os.kill(os.getppid(), signal.SIGUSR1)\n \
+    libc.sigqueue(os.getppid(), int(signal.SIGRTMIN), ctypes.c_void_p(11))\n \
+    libc.sigqueue(os.getppid(), int(signal.SIGRTMIN), ctypes.c_void_p(12))\n \
+    os._exit(42)\n\
+os.write(go, b'x')\n\
+print(len(epoll.poll(10)), len(poll.poll(10000)), len(select.select([fd], [], [], 10)[0]))\n\
+os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)\n\
+read()\n\
+print(poll.poll(0), epoll.poll(0))\n\
+print(open(sys.argv[1]).read().splitlines()[1].split()[-1])\n";
+    let test = "python_gets_signals";
+    if !Path::new(PYTHON).exists() {
+        return skip(test, "there is no Python");
+    }
+    let Some(daemon) = Daemon::start(test) else { return };
+    let finished = run(daemon.command(PYTHON).args(["-c", CODE]).arg(daemon.path("list/signalfd")), LIMIT);
+    let expected = "\
+        [] [] []\n1 1 1\n10 0 True True 0 0\n17 1 True True 42 0\n34 -1 True True 0 11\n34 -1 True True 0 12\n[] []\nUSR1,CHLD,34\n";
+    assert_eq!(finished.stdout, expected, "{}", finished.stderr);
+    daemon.await_stat("signalfd_live", 0);
+    daemon.await_stat("signalfd_processes", 0);
+    assert_eq!(daemon.read("list/signalfd").lines().count(), 1, "the header");
 }
 
 #[test]
