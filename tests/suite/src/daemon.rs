@@ -106,6 +106,8 @@ impl Daemon {
 impl Drop for Daemon {
     fn drop(&mut self) {
         self.terminate();
+        // What is there only if it was killed.
+        let _ = fs::remove_file(self.root.join(".signals-eventd"));
         let _ = fs::remove_dir(self.root.join("eventd"));
         let _ = fs::remove_dir(&self.root);
     }
