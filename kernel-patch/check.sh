@@ -29,7 +29,7 @@ wanted=$(sed -n 's/^Against [a-z]* \([0-9a-f]\{40\}\)\..*/\1/p' "$here/$kind"/ho
 found=$(git -C "$tree" rev-parse HEAD 2>/dev/null || echo unknown)
 # Without context git applies a hook wherever its line number says. So the commit counts as much as what git says.
 if [ "$found" != "$wanted" ]; then
-    echo "$kind: $tree is at $found, and the hooks are for $wanted: move them as README.md tells" >&2
+    echo "$kind: $tree is at $found, and the hooks are for $wanted: move them as README.md says" >&2
     exit 1
 fi
 git -C "$tree" apply --check --unidiff-zero "$patch"

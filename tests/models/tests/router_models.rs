@@ -209,6 +209,55 @@ fn a_claim_during_a_flush_takes_each_once_and_in_order() {
 }
 
 #[test]
+fn a_claim_stops_at_a_flush() {
+    loom::model(|| {
+        let pending = Arc::new(Word::new(0));
+        let flushed = Arc::new(AtomicBool::new(false));
+        let mut manager = Manager::new();
+        for value in 1..=3 {
+            manager.send(&pending, RT, value);
+        }
+        let process = thread::spawn({
+            let (pending, flushed) = (pending.clone(), flushed.clone());
+            move || {
+                pending.clear(signal_bit(RT));
+                flushed.store(true, SeqCst);
+            }
+        });
+        let mut late = 0;
+        signal_router::claim(
+            None,
+            &*pending,
+            &mut manager.queues,
+            !0,
+            9,
+            |_| 0,
+            |_| {
+                late += usize::from(flushed.load(SeqCst));
+            },
+        );
+        // The one that was being taken at that moment, but no further.
+        assert!(late <= 1);
+        process.join().unwrap_or(());
+    });
+}
+
+#[test]
+fn who_sees_the_signal_sees_its_sender() {
+    loom::model(|| {
+        let pending = Arc::new(Word::new(0));
+        let sender = Arc::new(AtomicU64::new(0));
+        let process = thread::spawn({
+            let (pending, sender) = (pending.clone(), sender.clone());
+            move || assert!(pending.load() & signal_bit(USR1) == 0 || sender.load(SeqCst) == 5)
+        });
+        let mut manager = Manager::new();
+        manager.watch.send_standard(&*pending, record(USR1, 1), || sender.store(5, SeqCst));
+        assert!(process.join().is_ok());
+    });
+}
+
+#[test]
 fn a_sender_and_a_thread_that_unblocks_do_not_miss_each_other() {
     loom::model(|| {
         let pending = Arc::new(Word::new(0));
