@@ -21,6 +21,9 @@ use rustix::process::geteuid;
 /// The directory under which schemes appear when SCHEME_ROOT does not name another.
 pub(crate) const DEFAULT_ROOT: &str = "/tmp/scheme";
 
+/// How many daemons of the same name may be on their way out.
+const PREDECESSORS: usize = 8;
+
 /// A mounted scheme.
 #[derive(Debug)]
 pub(super) struct Mount {
@@ -41,9 +44,15 @@ impl Mount {
         let mount = Self { directory: directory.clone(), privileged };
         make_directory(&root).map_err(cannot)?;
         mount.detach_stale().map_err(cannot)?;
-        make_directory(&directory).map_err(cannot)?;
-        let device = if privileged { mount.mount_directly(name) } else { mount.mount_by_helper(name) };
-        Ok((mount, device.map_err(cannot)?))
+        for _ in 0..PREDECESSORS {
+            make_directory(&directory).map_err(cannot)?;
+            let device = if privileged { mount.mount_directly(name) } else { mount.mount_by_helper(name) };
+            // A predecessor that is still on its way out has removed the directory in between, if it is not there.
+            if device.is_ok() || directory.exists() {
+                return Ok((mount, device.map_err(cannot)?));
+            }
+        }
+        Err(cannot("the directory is removed again and again".into()))
     }
 
     /// Whether memory files may stand behind inodes, which the kernel allows to root only.
