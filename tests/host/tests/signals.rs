@@ -307,15 +307,25 @@ impl Mounted {
     }
 }
 
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        let mount = self.root.join(NAME);
-        let _ = rustix::mount::unmount(&mount, rustix::mount::UnmountFlags::DETACH);
+impl Mounted {
+    fn socket_file(&self) -> std::path::PathBuf {
+        self.root.join(format!(".signals-{NAME}"))
+    }
+
+    /// Somebody else unmounts it: the serving thread comes to its end.
+    fn unmount(&self) {
+        let _ = rustix::mount::unmount(self.root.join(NAME), rustix::mount::UnmountFlags::DETACH);
         while std::sync::Arc::strong_count(&self.socket) > 1 {
             std::thread::yield_now();
         }
-        let _ = std::fs::remove_file(self.root.join(format!(".signals-{NAME}")));
-        let _ = std::fs::remove_dir(mount);
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        self.unmount();
+        let _ = std::fs::remove_file(self.socket_file());
+        let _ = std::fs::remove_dir(self.root.join(NAME));
         let _ = std::fs::remove_dir(&self.root);
     }
 }
@@ -409,6 +419,25 @@ fn a_stopped_program_does_not_hold_the_daemon_up() {
     lender.end();
 }
 
+/// The name goes with the scheme, unless a successor has it by then.
+#[test]
+fn the_socket_has_its_name_as_long_as_the_scheme_lives() {
+    let _watchdog = within(60);
+    let _alone = alone();
+    for successor in [false, true] {
+        let Some(mut mounted) = Mounted::start() else { return };
+        let file = mounted.socket_file();
+        assert!(file.exists());
+        mounted.unmount();
+        if successor {
+            std::fs::remove_file(&file).unwrap();
+            std::fs::write(&file, "").unwrap();
+        }
+        mounted.socket = std::sync::Arc::new(Socket::create().unwrap());
+        assert_eq!(file.exists(), successor);
+    }
+}
+
 /// What was taken, for a claim that nobody has made.
 const UNASKED: [u8; 16] = {
     let mut bytes = [0xFF; 16];
@@ -428,7 +457,7 @@ fn a_stranger_at_the_socket_is_sent_away() {
     let _alone = alone();
     let Some(mounted) = Mounted::start() else { return };
     use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
-    let path = mounted.root.join(format!(".signals-{NAME}"));
+    let path = mounted.socket_file();
     let me = std::process::id();
     for message in [&b"x"[..], &[0; 8], &[0xFF; 16], &UNASKED, &[0; 4000], &[0; 9000]] {
         let flags = SocketFlags::CLOEXEC;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::epoll::{self, CreateFlags, Event, EventData};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
-use rustix::fs::{AtFlags, Mode, chmodat, unlinkat};
+use rustix::fs::{AtFlags, Mode, chmodat, statat, unlinkat};
 use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{
@@ -149,7 +149,7 @@ impl Router {
             let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
             let listener = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
             bind(&listener, &socket_address(directory.as_fd(), scheme)?)?;
-            let listening = Listening { directory, name: name.clone() };
+            let listening = Listening { file: identity(&directory, &name)?, directory, name: name.clone() };
             // Those whom the mount lets in.
             let mode = Mode::from_raw_mode(if geteuid().is_root() { 0o666 } else { 0o600 });
             chmodat(&listening.directory, &name, mode, AtFlags::empty())?;
@@ -477,10 +477,19 @@ impl Condition {
 pub(crate) struct Listening {
     directory: OwnedFd,
     name: String,
+    file: (u64, u64),
+}
+
+fn identity(directory: &OwnedFd, name: &str) -> rustix::io::Result<(u64, u64)> {
+    let stat = statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    Ok((stat.st_dev, stat.st_ino))
 }
 
 impl Drop for Listening {
     fn drop(&mut self) {
-        let _ = unlinkat(&self.directory, &self.name, AtFlags::empty());
+        // If somebody else has unmounted us, a successor may have the name by now.
+        if identity(&self.directory, &self.name) == Ok(self.file) {
+            let _ = unlinkat(&self.directory, &self.name, AtFlags::empty());
+        }
     }
 }
