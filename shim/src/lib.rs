@@ -5,6 +5,9 @@
 
 extern crate alloc;
 
+use core::sync::atomic;
+
+pub mod cell;
 mod errno;
 mod eventfd;
 pub mod name;
