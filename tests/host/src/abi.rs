@@ -673,3 +673,22 @@ extern "C" fn redox_event_queue_destroy_v1(queue: usize) -> RawResult {
         0
     }))
 }
+
+/// Sleeps until somebody wakes those at `word`, in whatever process that maps it; not at all unless it holds `value`. The deadline is one of the monotonic
+/// clock.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn redox_futex_wait_v0(word: *mut u32, value: u32, deadline: *const TimeSpec) -> RawResult {
+    let operation = libc::FUTEX_WAIT_BITSET;
+    let any = libc::FUTEX_BITSET_MATCH_ANY;
+    let nowhere = std::ptr::null::<u32>();
+    // SAFETY: the kernel looks at the word itself, and finds out by itself whether it is there; the deadline is null or one.
+    mux(checked(unsafe { libc::syscall(libc::SYS_futex, word, operation, value, deadline, nowhere, any) }))
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn redox_futex_wake_v0(word: *mut u32, count: u32) -> RawResult {
+    // Linux takes a number that is negative for one.
+    let count = count.min(c_int::MAX.cast_unsigned());
+    // SAFETY: the kernel does nothing to what the word holds.
+    mux(checked(unsafe { libc::syscall(libc::SYS_futex, word, libc::FUTEX_WAKE, count) }))
+}
