@@ -145,7 +145,9 @@ impl Gate {
         }
     }
 
-    fn may_have_sleepers(&self) -> bool {
+    /// Whether [`wake`](Self::wake) is needed.
+    #[must_use]
+    pub fn may_have_sleepers(&self) -> bool {
         // SeqCst: the look for word, after the change of the count.
         self.0.load(SeqCst) & SLEEPERS != 0
     }

@@ -12,6 +12,11 @@ pub const EFD_CLOEXEC: i32 = 0o2_000_000;
 /// Sets O_NONBLOCK.
 pub const EFD_NONBLOCK: i32 = 0o4000;
 
+/// The argument by which dup makes, of an eventfd, a descriptor of its counter's memory: a [`Cell`](crate::cell::Cell) at the start of a page.
+pub const CELL: &[u8] = b"cell";
+/// Metadata of the call on an eventfd that says that its count was changed in memory: this word alone. There is no payload.
+pub const TELL: u64 = u64::from_be_bytes(*b"CHANGED\0");
+
 /// Redox's own value of O_CLOEXEC, for programs that build the flags from it.
 const REDOX_CLOEXEC: i32 = 0x0100_0000;
 /// Redox's own value of O_NONBLOCK.

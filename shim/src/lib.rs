@@ -21,7 +21,7 @@ mod sys;
 mod tests;
 
 pub use errno::Errno;
-pub use eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EFD_SEMAPHORE, eventfd, eventfd_read, eventfd_write};
+pub use eventfd::{CELL, EFD_CLOEXEC, EFD_NONBLOCK, EFD_SEMAPHORE, TELL, eventfd, eventfd_read, eventfd_write};
 pub use path::CONTENT_MAX;
 pub use semaphore::{Create, SEM_VALUE_MAX, Semaphores, creates, sem_unlink};
 pub use signalfd::{SET_MASK, SFD_CLOEXEC, SFD_NONBLOCK, signalfd};
