@@ -3,6 +3,7 @@
 //! [`engine`] holds the objects, [`scheme`] translates between them and the scheme protocol, [`server`] is the loop. The binary wires these together.
 
 pub mod engine;
+mod futex;
 pub mod options;
 mod request;
 pub mod router;

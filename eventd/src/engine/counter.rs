@@ -1,37 +1,63 @@
-//! The count of an eventfd and its arithmetic.
+//! Where the count of an eventfd is: in a cell of eventd's own, or, once a client has asked for it, in one that clients map.
 
-use super::{Error, Readiness};
+use core::ops::Deref;
+use core::sync::atomic::{Ordering, fence};
 
-/// The largest count that writing can reach (semantics 35).
-pub const MAX: u64 = u64::MAX - 1;
+use eventd_shim::cell::{Cell, Gate, MAX, Mode};
 
-/// What a read takes.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Mode {
-    /// The whole count (semantics 20).
-    Counter,
-    /// One, as with EFD_SEMAPHORE (semantics 21).
-    Semaphore,
-}
+use super::{Readiness, Sleepers};
 
-/// A count between 0 and [`MAX`].
-#[derive(Clone, Copy, Debug)]
-pub struct Counter {
-    count: u64,
+/// The cell of an eventfd. `P` is what clients map, and has the cell in it.
+///
+/// Clients that map it change the count at any time, to anything.
+#[derive(Debug)]
+pub struct Counter<P> {
+    /// Kept here as well: the cell's flags are whatever clients make of them.
     mode: Mode,
+    own: Cell,
+    shared: Option<P>,
 }
 
-impl Counter {
-    /// A counter that starts at `initval` (semantics 1).
+impl<P: Deref<Target = Cell>> Counter<P> {
+    /// A counter that starts at `initval` (semantics 1), in a cell of its own.
     #[must_use]
     pub fn new(initval: u32, mode: Mode) -> Self {
-        Self { count: initval.into(), mode }
+        let own = Cell::default();
+        own.open(initval.into(), mode, false);
+        Self { mode, own, shared: None }
+    }
+
+    /// The cell that counts.
+    #[must_use]
+    pub fn cell(&self) -> &Cell {
+        self.shared.as_deref().unwrap_or(&self.own)
+    }
+
+    /// What clients map. There is none before the first has asked.
+    #[must_use]
+    pub fn shared(&self) -> Option<&P> {
+        self.shared.as_ref()
+    }
+
+    /// Moves the count to the cell in `page`, which nobody else has yet, as nobody else ever has the one that it leaves. So nothing happens in between.
+    pub(super) fn share(&mut self, page: P, interest: bool) {
+        page.open(self.own.count(), self.mode, self.own.nonblocking());
+        page.set_interest(interest);
+        self.shared = Some(page);
+    }
+
+    /// What clients map, after the end of the counter: those who use it, and those who come to use it, see that it has ended.
+    pub(super) fn end(self) -> Option<P> {
+        self.cell().close();
+        // Before the look for those who sleep: who comes later sees the end.
+        fence(Ordering::SeqCst);
+        self.shared
     }
 
     /// The count.
     #[must_use]
     pub fn count(&self) -> u64 {
-        self.count
+        self.cell().count()
     }
 
     /// What a read takes.
@@ -43,73 +69,99 @@ impl Counter {
     /// The largest value that can be added now.
     #[must_use]
     pub fn room(&self) -> u64 {
-        MAX - self.count
+        MAX.saturating_sub(self.count())
     }
 
-    /// Semantics 42 and 43.
+    /// Semantics 42 and 43. An impossible count is readable and leaves no room; Redox's events have no POLLERR.
     #[must_use]
     pub fn readiness(&self) -> Readiness {
-        Readiness { readable: self.count > 0, writable: self.room() > 0 }
+        let readiness = self.cell().readiness();
+        Readiness { readable: readiness.readable, writable: readiness.writable }
     }
 
-    /// Takes what a read gets, or nothing from a counter at zero.
-    pub fn take(&mut self) -> Option<u64> {
-        let value = match self.mode {
-            Mode::Counter => self.count,
-            Mode::Semaphore => self.count.min(1),
-        };
-        self.count -= value;
-        (value > 0).then_some(value)
-    }
-
-    /// Adds `value`.
-    ///
-    /// # Errors
-    /// [`Error::WouldBlock`] if there is no room for the whole of it; the count is unchanged then (semantics 35 and 36).
-    pub fn add(&mut self, value: u64) -> Result<(), Error> {
-        if value > self.room() {
-            return Err(Error::WouldBlock);
+    /// Where clients sleep.
+    #[must_use]
+    pub fn gate(&self, sleepers: Sleepers) -> &Gate {
+        match sleepers {
+            Sleepers::Readers => self.cell().readable(),
+            Sleepers::Writers => self.cell().writable(),
         }
-        self.count += value;
-        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Counter, Error, MAX, Mode};
+    use std::rc::Rc;
+
+    use eventd_shim::cell::{Cell, MAX, Mode, Refused, Side};
+
+    type Counter = super::Counter<Rc<Cell>>;
+
+    fn take(counter: &Counter) -> Option<u64> {
+        counter.cell().read(Side::Eventd).ok().map(|(value, _)| value)
+    }
+
+    fn add(counter: &Counter, value: u64) -> Result<(), Refused> {
+        counter.cell().write(value, Side::Eventd).map(|_| ())
+    }
 
     #[test]
     fn counter_read_takes_all_20() {
-        let mut counter = Counter::new(5, Mode::Counter);
-        assert_eq!(counter.take(), Some(5));
-        assert_eq!(counter.take(), None);
+        let counter = Counter::new(5, Mode::Counter);
+        assert_eq!(take(&counter), Some(5));
+        assert_eq!(take(&counter), None);
     }
 
     #[test]
     fn semaphore_read_takes_one_21() {
-        let mut counter = Counter::new(2, Mode::Semaphore);
-        assert_eq!((counter.take(), counter.take(), counter.take()), (Some(1), Some(1), None));
+        let counter = Counter::new(2, Mode::Semaphore);
+        assert_eq!((take(&counter), take(&counter), take(&counter)), (Some(1), Some(1), None));
     }
 
     #[test]
     fn maximum_34_35_36() {
-        let mut counter = Counter::new(1, Mode::Counter);
-        assert_eq!(counter.add(MAX), Err(Error::WouldBlock));
+        let counter = Counter::new(1, Mode::Counter);
+        assert_eq!(add(&counter, MAX), Err(Refused::WouldBlock));
         assert_eq!(counter.count(), 1);
-        assert_eq!(counter.add(MAX - 1), Ok(()));
-        assert_eq!(counter.add(1), Err(Error::WouldBlock));
-        assert_eq!(counter.add(0), Ok(()));
-        assert_eq!(counter.count(), MAX);
+        assert_eq!(add(&counter, MAX - 1), Ok(()));
+        assert_eq!(add(&counter, 1), Err(Refused::WouldBlock));
+        assert_eq!(add(&counter, 0), Ok(()));
+        assert_eq!((counter.count(), counter.room()), (MAX, 0));
     }
 
     #[test]
     fn readiness_42_43() {
-        let mut counter = Counter::new(0, Mode::Counter);
+        let counter = Counter::new(0, Mode::Counter);
         assert!(!counter.readiness().readable && counter.readiness().writable);
-        assert_eq!(counter.add(MAX - 1), Ok(()));
+        assert_eq!(add(&counter, MAX - 1), Ok(()));
         assert!(counter.readiness().readable && counter.readiness().writable);
-        assert_eq!(counter.add(1), Ok(()));
+        assert_eq!(add(&counter, 1), Ok(()));
         assert!(counter.readiness().readable && !counter.readiness().writable);
+    }
+
+    #[test]
+    fn what_there_was_is_in_the_page() {
+        for mode in [Mode::Counter, Mode::Semaphore] {
+            let mut counter = Counter::new(3, mode);
+            counter.cell().set_nonblocking(true);
+            let page = Rc::new(Cell::default());
+            counter.share(Rc::clone(&page), true);
+            assert!(page.nonblocking());
+            assert_eq!(page.write(4, Side::Client).map(|after| (after.wake, after.tell)), Ok((false, true)));
+            assert_eq!(take(&counter), Some(if mode == Mode::Counter { 7 } else { 1 }));
+            assert!(counter.end().is_some_and(|ended| Rc::ptr_eq(&ended, &page)));
+            assert_eq!(page.read(Side::Client), Err(Refused::NotLive));
+        }
+    }
+
+    #[test]
+    fn an_impossible_count_leaves_no_room_28() {
+        let mut counter = Counter::new(3, Mode::Counter);
+        let page = Rc::new(Cell::default());
+        counter.share(Rc::clone(&page), false);
+        page.close();
+        assert_eq!((counter.count(), counter.room()), (u64::MAX, 0));
+        assert!(counter.readiness().readable && !counter.readiness().writable);
+        assert_eq!(take(&counter), Some(u64::MAX));
     }
 }

@@ -9,7 +9,8 @@ mod semaphore;
 mod signalfd;
 mod wait;
 
-pub use counter::{Counter, MAX, Mode};
+pub use counter::Counter;
+pub use eventd_shim::cell::{MAX, Mode};
 pub use eventfd::{Eventfd, EventfdId, Eventfds, Owner, Parked, Totals};
 pub use semaphore::{Access, Identity, Semaphore, SemaphoreId, SemaphoreTotals, Semaphores};
 pub use signalfd::{ParkedRead, SignalSet, Signalfd, SignalfdId, Signalfds};
@@ -87,6 +88,15 @@ impl BitOr for Readiness {
     }
 }
 
+/// Those who sleep in memory that they map, for want of one change of the count.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Sleepers {
+    /// They wait for something to read.
+    Readers,
+    /// They wait for room.
+    Writers,
+}
+
 /// What the caller of the engine has to do after a request, in this order.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Effect<T> {
@@ -106,6 +116,13 @@ pub enum Effect<T> {
     Dropped {
         /// The ticket that the request came with.
         ticket: T,
+    },
+    /// Clients may sleep for what has come about: [`wake`](eventd_shim::cell::Gate::wake) them, at the [gate](Counter::gate) where they are.
+    Wake {
+        /// The object, which is live.
+        eventfd: EventfdId,
+        /// Who sleeps.
+        sleepers: Sleepers,
     },
     /// The watched object has this readiness now.
     Ready {

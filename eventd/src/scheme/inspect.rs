@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::node::encode_name;
 use super::page::Page;
+use super::shared_cell::SharedCell;
 use super::signals::Counts;
 use crate::engine::{Access, Eventfds, Identity, MAX, Mode, Semaphore, SemaphoreId, Semaphores, SignalSet, Signalfds};
 
@@ -37,7 +38,7 @@ pub(super) struct Waiter {
 
 /// What `stat` is made of.
 pub(super) struct Stat<'scheme, T> {
-    pub(super) eventfds: &'scheme Eventfds<T>,
+    pub(super) eventfds: &'scheme Eventfds<T, SharedCell>,
     pub(super) semaphores: &'scheme Semaphores<Page>,
     pub(super) signalfds: &'scheme Signalfds<T>,
     pub(super) signals: Counts,
@@ -62,6 +63,8 @@ pub(super) fn stat<T: Copy>(what: &Stat<'_, T>) -> String {
     line("eventfd_reads", &totals.reads);
     line("eventfd_writes", &totals.writes);
     line("eventfd_max_count", &MAX);
+    line("eventfd_mapped", &eventfds.shared());
+    line("eventfd_page_bytes", &(eventfds.shared() * Page::SIZE));
     line("requests_parked", parked);
     line("requests_waiting", waiting);
     line("sem_live", &semaphores.len());
@@ -156,7 +159,7 @@ pub(super) fn semaphore_list(semaphores: &Semaphores<Page>, viewer: Identity) ->
 }
 
 /// Text of `list/eventfd`.
-pub(super) fn eventfd_list<T: Copy>(eventfds: &Eventfds<T>, viewer: Viewer) -> String {
+pub(super) fn eventfd_list<T: Copy>(eventfds: &Eventfds<T, SharedCell>, viewer: Viewer) -> String {
     let mut text = String::new();
     let _ = writeln!(
         text,

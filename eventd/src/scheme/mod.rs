@@ -3,6 +3,7 @@
 mod inspect;
 mod node;
 mod page;
+mod shared_cell;
 mod signals;
 
 use std::borrow::Cow;
@@ -11,7 +12,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::rc::Rc;
 use std::time::Duration;
 
-use eventd_shim::SET_MASK;
+use eventd_shim::{CELL, SET_MASK, TELL};
 use redox_scheme::scheme::{Op, SchemeSync};
 use redox_scheme::{CallerCtx, Id, OpenResult, Response};
 use slab::Slab;
@@ -22,18 +23,20 @@ use syscall::error::{
     EWOULDBLOCK, Error, Result,
 };
 use syscall::flag::{
-    AT_REMOVEDIR, EventFlags, MODE_FILE, MODE_PERM, MapFlags, O_ACCMODE, O_CREAT, O_DIRECTORY, O_EXCL, O_NONBLOCK,
-    O_RDONLY, O_RDWR, O_STAT, O_TRUNC, O_WRONLY,
+    AT_REMOVEDIR, EventFlags, F_SETFL, MODE_FILE, MODE_PERM, MapFlags, O_ACCMODE, O_CREAT, O_DIRECTORY, O_EXCL,
+    O_NONBLOCK, O_RDONLY, O_RDWR, O_STAT, O_TRUNC, O_WRONLY,
 };
 use syscall::schemev2::NewFdFlags;
 
 use self::inspect::{Viewer, Waiter};
 use self::node::Node;
 use self::page::Page;
+use self::shared_cell::SharedCell;
 use crate::engine::{
     self, Access, Blocking, Effect, EventfdId, Eventfds, Identity, Owner, ParkedRead, Progress, Readiness, Semaphore,
     SemaphoreId, Semaphores, SignalfdId, Signalfds,
 };
+use crate::futex;
 use crate::router::Router;
 
 /// What an open descriptor stands for.
@@ -49,6 +52,8 @@ enum Handle {
     Text(Node, Vec<u8>),
     /// A counter, its name, the access mode (O_ACCMODE) of its descriptor, and all that anybody ever wanted to hear of it.
     Eventfd { id: EventfdId, node: Node, access: usize, interest: Readiness },
+    /// A counter's memory, which can be there longer than the counter, and whose counter it was.
+    Cell(SharedCell, Owner),
     /// A semaphore's memory.
     Semaphore(SemaphoreId),
     /// A signalfd, and its name.
@@ -112,7 +117,7 @@ pub struct Host {
 /// The scheme `eventd`.
 #[derive(Debug)]
 pub struct Scheme {
-    eventfds: Eventfds<Id>,
+    eventfds: Eventfds<Id, SharedCell>,
     semaphores: Semaphores<Page>,
     signalfds: Signalfds<Id>,
     /// The handle by which each signalfd is announced.
@@ -191,13 +196,19 @@ impl Scheme {
     /// Carries out what followed from the requests handled so far.
     pub(crate) fn carry_out(&mut self, answers: &mut impl Extend<Response>) {
         answers.extend(self.answered.drain(..).map(|(op, result)| Response::new(result, op)));
-        let waiting = &mut self.waiting;
+        let (waiting, eventfds) = (&mut self.waiting, &self.eventfds);
         answers.extend(self.effects.drain(..).filter_map(|effect| match effect {
             Effect::Read { ticket, value } => waiting.remove(&ticket).map(|waiting| answer_read(waiting.op, value)),
             Effect::Written { ticket } => {
                 waiting.remove(&ticket).map(|waiting| Response::ok(size_of::<u64>(), waiting.op))
             }
             Effect::Dropped { ticket } => waiting.remove(&ticket).map(|waiting| Response::err(ECANCELED, waiting.op)),
+            Effect::Wake { eventfd, sleepers } => {
+                if let Some(eventfd) = eventfds.get(eventfd) {
+                    futex::wake(eventfd.counter().gate(sleepers));
+                }
+                None
+            }
             Effect::Ready { description, readiness } => {
                 Some(Response::post_fevent(description, event_flags(readiness).bits()))
             }
@@ -292,6 +303,7 @@ impl Scheme {
             Node::NewCounter(initval, mode) => {
                 let owner = Owner { pid: ctx.pid, uid: ctx.uid, gid: ctx.gid };
                 let id = self.eventfds.create(initval, mode, owner);
+                self.eventfds.set_nonblocking(id, flags & O_NONBLOCK != 0).map_err(errno)?;
                 Ok(Handle::Eventfd { id, node, access, interest: Readiness::NONE })
             }
             Node::NewSignalfd(mask) => {
@@ -316,9 +328,9 @@ impl Scheme {
             return Err(Error::new(EINVAL));
         }
         let mode = flags as u16 & MODE_PERM;
-        let page = || Page::new(content).map_err(CreateError);
+        let page = || Page::new(content).map_err(Failure);
         let created = self.semaphores.create(name, mode, identity(ctx), page);
-        created.map(Handle::Semaphore).map_err(|CreateError(error)| error)
+        created.map(Handle::Semaphore).map_err(|Failure(error)| error)
     }
 
     /// The counter behind the descriptor `id`, if that was opened for `access`.
@@ -327,6 +339,35 @@ impl Scheme {
             Handle::Eventfd { id, access: granted, .. } if granted & access != 0 => Ok(id),
             Handle::Directory(_) => Err(Error::new(EISDIR)),
             _ => Err(Error::new(EBADF)),
+        }
+    }
+
+    /// A descriptor's access mode that is enough for all that can be done with a counter.
+    fn whole_eventfd(&self, id: usize) -> Result<EventfdId> {
+        match *self.handle(id)? {
+            Handle::Eventfd { id, access: O_RDWR, .. } => Ok(id),
+            Handle::Eventfd { .. } => Err(Error::new(EACCES)),
+            _ => Err(Error::new(EOPNOTSUPP)),
+        }
+    }
+
+    /// A new handle of the memory of the counter behind the descriptor `id`.
+    fn share(&mut self, id: usize) -> Result<usize> {
+        let eventfd = self.whole_eventfd(id)?;
+        let cell =
+            self.eventfds.share(eventfd, || SharedCell::new().map_err(Failure)).map_err(|Failure(error)| error)?;
+        let cell = cell.clone();
+        let owner = self.eventfds.get(eventfd).map(engine::Eventfd::owner).ok_or(Error::new(EBADF))?;
+        Ok(self.handles.insert(Handle::Cell(cell, owner)))
+    }
+
+    /// The last descriptor of a counter is gone.
+    fn close_eventfd(&mut self, id: EventfdId) {
+        let Some(cell) = self.eventfds.close(id, &mut self.effects) else { return };
+        for gate in [cell.readable(), cell.writable()] {
+            if gate.may_have_sleepers() {
+                futex::wake(gate);
+            }
         }
     }
 
@@ -369,6 +410,13 @@ impl SchemeSync for Scheme {
         Ok(OpenResult::ThisScheme { number, flags })
     }
 
+    fn dup(&mut self, id: usize, argument: &[u8], _ctx: &CallerCtx) -> Result<OpenResult> {
+        if argument != CELL {
+            return Err(Error::new(EOPNOTSUPP));
+        }
+        self.share(id).map(|number| OpenResult::ThisScheme { number, flags: NewFdFlags::empty() })
+    }
+
     fn read(&mut self, id: usize, buf: &mut [u8], offset: u64, flags: u32, ctx: &CallerCtx) -> Result<usize> {
         if let Handle::Text(_, text) = self.handle(id)? {
             let rest = usize::try_from(offset).ok().and_then(|offset| text.get(offset..)).unwrap_or(&[]);
@@ -403,14 +451,18 @@ impl SchemeSync for Scheme {
     fn fsize(&mut self, id: usize, _ctx: &CallerCtx) -> Result<u64> {
         match self.handle(id)? {
             Handle::Text(_, text) => Ok(text.len() as u64),
-            Handle::Semaphore(_) => Ok(Page::SIZE as u64),
+            Handle::Cell(..) | Handle::Semaphore(_) => Ok(Page::SIZE as u64),
             _ => Ok(0),
         }
     }
 
-    fn fcntl(&mut self, id: usize, _cmd: usize, _arg: usize, _ctx: &CallerCtx) -> Result<usize> {
-        // The kernel keeps the flags and sends them with every read and write; here it only asks whether we agree.
-        self.handle(id).map(|_| 0)
+    /// The kernel keeps the flags and sends them with every read and write; here it only asks whether we agree. Clients that map a counter see O_NONBLOCK
+    /// in its cell.
+    fn fcntl(&mut self, id: usize, command: usize, argument: usize, _ctx: &CallerCtx) -> Result<usize> {
+        if let (&Handle::Eventfd { id, .. }, F_SETFL) = (self.handle(id)?, command) {
+            self.eventfds.set_nonblocking(id, argument & O_NONBLOCK != 0).map_err(errno)?;
+        }
+        Ok(0)
     }
 
     /// The kernel sends the union of what all event queues want, but two of its CPUs can send theirs in the wrong order. So an interest is never forgotten: an
@@ -430,7 +482,7 @@ impl SchemeSync for Scheme {
                 Ok(event_flags(ready & asked))
             }
             // Reading these never waits.
-            Handle::Text(..) | Handle::Directory(_) | Handle::Semaphore(_) => Ok(flags),
+            Handle::Text(..) | Handle::Directory(_) | Handle::Cell(..) | Handle::Semaphore(_) => Ok(flags),
             _ => Err(Error::new(EBADF)),
         }
     }
@@ -439,6 +491,12 @@ impl SchemeSync for Scheme {
         match (self.handle(id)?, metadata) {
             // Whoever holds the descriptor may do this (semantics 73); who calls does not matter.
             (&Handle::Signalfd(signalfd, _), &[SET_MASK, mask, ..]) => self.set_mask(signalfd, mask),
+            // For whoever can map the counter.
+            (_, &[TELL, ..]) => {
+                let eventfd = self.whole_eventfd(id)?;
+                self.eventfds.look(eventfd, &mut self.effects).map_err(errno)?;
+                Ok(0)
+            }
             _ => Err(Error::new(EOPNOTSUPP)),
         }
     }
@@ -452,6 +510,7 @@ impl SchemeSync for Scheme {
             | Handle::Eventfd { node, .. }
             | Handle::Signalfd(_, node) => node.path(),
             Handle::News => "/news".into(),
+            Handle::Cell(..) => "/cell".into(),
             Handle::Semaphore(id) => {
                 let semaphore = self.semaphores.get(*id).ok_or(Error::new(EBADF))?;
                 Node::Semaphore(Rc::clone(semaphore.name())).path()
@@ -494,6 +553,12 @@ impl SchemeSync for Scheme {
                 }
             }
             Handle::News => {}
+            Handle::Cell(_, owner) => {
+                stat.st_mode = MODE_FILE | 0o600;
+                stat.st_uid = owner.uid;
+                stat.st_gid = owner.gid;
+                stat.st_size = Page::SIZE as u64;
+            }
             Handle::Semaphore(id) => describe_page(*id, self.semaphores.get(*id).ok_or(Error::new(EBADF))?, stat),
         }
         Ok(())
@@ -561,7 +626,11 @@ impl SchemeSync for Scheme {
     }
 
     fn mmap_prep(&mut self, id: usize, offset: u64, size: usize, flags: MapFlags, _ctx: &CallerCtx) -> Result<usize> {
-        let Handle::Semaphore(id) = self.handle(id)? else { return Err(Error::new(ENODEV)) }; // semantics 17
+        let page = match self.handle(id)? {
+            Handle::Cell(cell, _) => cell.page(),
+            Handle::Semaphore(id) => self.semaphores.get(*id).ok_or(Error::new(EBADF))?.page(),
+            _ => return Err(Error::new(ENODEV)), // semantics 17
+        };
         // The kernel cannot serve a private mapping of a scheme's page: its client would hang at the first write.
         if offset != 0 || size > Page::SIZE || !flags.contains(MapFlags::MAP_SHARED) {
             return Err(Error::new(EINVAL));
@@ -569,12 +638,12 @@ impl SchemeSync for Scheme {
         if flags.contains(MapFlags::PROT_EXEC) {
             return Err(Error::new(EACCES));
         }
-        self.semaphores.get(*id).map(|semaphore| semaphore.page().address()).ok_or(Error::new(EBADF))
+        Ok(page.address())
     }
 
     fn on_close(&mut self, id: usize) {
         match self.handles.try_remove(id) {
-            Some(Handle::Eventfd { id, .. }) => self.eventfds.close(id, &mut self.effects),
+            Some(Handle::Eventfd { id, .. }) => self.close_eventfd(id),
             Some(Handle::Semaphore(id)) => self.semaphores.close(id),
             Some(Handle::Signalfd(id, _)) => {
                 self.descriptions.remove(&id);
@@ -585,10 +654,10 @@ impl SchemeSync for Scheme {
     }
 }
 
-/// Why a semaphore could not be made: the engine says no, or the system has no page.
-struct CreateError(Error);
+/// Why there is no memory to map: the engine says no, or the system has no page.
+struct Failure(Error);
 
-impl From<engine::Error> for CreateError {
+impl From<engine::Error> for Failure {
     fn from(error: engine::Error) -> Self {
         Self(errno(error))
     }

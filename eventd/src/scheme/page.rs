@@ -4,6 +4,7 @@
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
+use eventd_shim::cell::Cell;
 use libredox::call::{self, MmapArgs};
 use libredox::flag::{MAP_SHARED, PROT_READ, PROT_WRITE};
 use syscall::PAGE_SIZE;
@@ -54,6 +55,13 @@ impl Page {
     pub(super) fn value(&self) -> u32 {
         // SAFETY: the page is mapped as long as `self` lives.
         unsafe { self.0.as_ref() }.load(Ordering::Relaxed)
+    }
+
+    /// The cell at the start; in a page of zeros it is none that clients use.
+    pub(super) fn cell(&self) -> &Cell {
+        const { assert!(size_of::<Cell>() <= Self::SIZE && align_of::<Cell>() <= Self::SIZE) };
+        // SAFETY: the page is mapped as long as `self` lives; a cell is made of atomics, for which all bits will do.
+        unsafe { self.0.cast().as_ref() }
     }
 }
 

@@ -1,116 +1,11 @@
 //! The engine by itself: who is answered, in which order, and what is announced.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-use eventd::engine::{Blocking, Effect, Error, EventfdId, Eventfds, MAX, Mode, Owner, Parked, Progress, Readiness};
+mod bench;
+mod mapped;
 
-const OWNER: Owner = Owner { pid: 1, uid: 1000, gid: 1000 };
-const BOTH: Readiness = Readiness { readable: true, writable: true };
-const READABLE: Readiness = Readiness { readable: true, writable: false };
-const WRITABLE: Readiness = Readiness { readable: false, writable: true };
-
-type Ticket = u32;
-
-/// One counter and the effects of the last request on it.
-struct Bench {
-    eventfds: Eventfds<Ticket>,
-    id: EventfdId,
-    effects: Vec<Effect<Ticket>>,
-}
-
-impl Bench {
-    fn new(initval: u32, mode: Mode) -> Self {
-        let mut eventfds = Eventfds::default();
-        let id = eventfds.create(initval, mode, OWNER);
-        Self { eventfds, id, effects: Vec::new() }
-    }
-
-    fn counter(initval: u32) -> Self {
-        Self::new(initval, Mode::Counter)
-    }
-
-    fn semaphore(initval: u32) -> Self {
-        Self::new(initval, Mode::Semaphore)
-    }
-
-    /// A counter or semaphore without room.
-    fn full(mode: Mode) -> Self {
-        let mut bench = Self::new(0, mode);
-        bench.put(MAX);
-        bench
-    }
-
-    fn read(&mut self, blocking: Blocking, ticket: Ticket) -> Result<Progress<u64>, Error> {
-        self.effects.clear();
-        self.eventfds.read(self.id, 8, blocking, ticket, &mut self.effects)
-    }
-
-    fn write(&mut self, value: u64, blocking: Blocking, ticket: Ticket) -> Result<Progress<()>, Error> {
-        self.effects.clear();
-        self.eventfds.write(self.id, &value.to_ne_bytes(), blocking, ticket, &mut self.effects)
-    }
-
-    /// A read that does not wait.
-    fn take(&mut self) -> Result<u64, Error> {
-        self.read(Blocking::Never, 0).map(|progress| match progress {
-            Progress::Done(value) => value,
-            Progress::Parked(_) => panic!("parked a read that must not wait"),
-        })
-    }
-
-    /// A write for which there is room.
-    fn put(&mut self, value: u64) {
-        assert_eq!(self.write(value, Blocking::Never, 0), Ok(Progress::Done(())), "write {value}");
-    }
-
-    fn park_read(&mut self, ticket: Ticket) -> Parked {
-        match self.read(Blocking::Wait, ticket) {
-            Ok(Progress::Parked(parked)) => parked,
-            other => panic!("read {ticket} does not wait: {other:?}"),
-        }
-    }
-
-    fn park_write(&mut self, value: u64, ticket: Ticket) -> Parked {
-        match self.write(value, Blocking::Wait, ticket) {
-            Ok(Progress::Parked(parked)) => parked,
-            other => panic!("write {ticket} of {value} does not wait: {other:?}"),
-        }
-    }
-
-    fn watch(&mut self, interest: Readiness) -> Readiness {
-        self.eventfds.watch(self.id, 77, interest).unwrap()
-    }
-
-    fn close(&mut self) {
-        self.effects.clear();
-        self.eventfds.close(self.id, &mut self.effects);
-    }
-
-    fn count(&self) -> u64 {
-        self.eventfds.get(self.id).unwrap().counter().count()
-    }
-
-    /// How many readers and how many writers wait.
-    fn waiting(&self) -> (usize, usize) {
-        let eventfd = self.eventfds.get(self.id).unwrap();
-        (eventfd.waiting_readers(), eventfd.waiting_writers())
-    }
-}
-
-fn reads(tickets: &[(Ticket, u64)]) -> Vec<Effect<Ticket>> {
-    tickets.iter().map(|&(ticket, value)| Effect::Read { ticket, value }).collect()
-}
-
-fn written(tickets: &[Ticket]) -> Vec<Effect<Ticket>> {
-    tickets.iter().map(|&ticket| Effect::Written { ticket }).collect()
-}
-
-fn dropped(tickets: &[Ticket]) -> Vec<Effect<Ticket>> {
-    tickets.iter().map(|&ticket| Effect::Dropped { ticket }).collect()
-}
-
-fn ready(readiness: Readiness) -> Vec<Effect<Ticket>> {
-    vec![Effect::Ready { description: 77, readiness }]
-}
+use bench::{BOTH, Bench, OWNER, READABLE, Ticket, WRITABLE, Xorshift, dropped, reads, ready, written};
+use eventd::engine::{Blocking, Effect, Error, MAX, Mode, Parked, Progress, Readiness};
 
 #[test]
 fn short_read_buffers_are_invalid_18() {
@@ -544,7 +439,9 @@ impl Ledger {
                     let value = self.settled(ticket).value().expect("a reader was answered as a writer");
                     self.count_write(value);
                 }
-                Effect::Dropped { .. } | Effect::Ready { .. } => panic!("not asked for: {effect:?}"),
+                Effect::Dropped { .. } | Effect::Wake { .. } | Effect::Ready { .. } => {
+                    panic!("not asked for: {effect:?}")
+                }
             }
         }
     }
@@ -559,31 +456,6 @@ impl Ledger {
         assert!(smallest.is_none_or(|value| value > MAX - left), "a writer of {smallest:?} waits at {left}");
         let totals = self.bench.eventfds.totals();
         assert_eq!((totals.reads, totals.writes, totals.parked), (self.reads, self.writes, self.parked));
-    }
-}
-
-struct Xorshift(u64);
-
-impl Xorshift {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit
-    }
-
-    fn value(&mut self) -> u64 {
-        match self.below(6) {
-            0 => 0,
-            1 => 1,
-            2 => MAX - self.below(4),
-            3 => MAX / 2 + self.below(3),
-            _ => self.below(6),
-        }
     }
 }
 

@@ -2,6 +2,7 @@
 //! handles one batch of them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod cells;
 mod semaphores;
 mod signals;
 mod world;
