@@ -104,7 +104,8 @@ impl<'a> Table<'a> {
             pages.replace(descriptor);
         }
         let result = system();
-        // Release: whoever finds out after this asks after the system has closed, and maps after the page was replaced.
+        // Release: whoever finds out after this asks after the system has closed, and maps after the page was replaced. (The system, which orders
+        // its own calls, is relied on for nothing here.)
         word.fetch_sub(CLOSER, Release);
         result
     }
@@ -113,7 +114,8 @@ impl<'a> Table<'a> {
 /// Finds out what `descriptor` is, if nobody else does.
 #[cold]
 fn find(descriptor: usize, word: &AtomicU32, seen: u32, pages: &impl Pages) -> bool {
-    // Acquire: what others did to the page came before. Release is not needed, as nothing was done yet.
+    // Acquire: what others did to the page came before. The lookup, which found the same word, has seen to that already. Release is not needed, as
+    // nothing was done yet.
     if word.compare_exchange(seen, seen | FINDING, Acquire, Relaxed).is_err() {
         return false;
     }

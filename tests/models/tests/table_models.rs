@@ -4,7 +4,7 @@
 use std::cell::Cell;
 
 use loom::sync::atomic::AtomicUsize;
-use loom::sync::atomic::Ordering::SeqCst;
+use loom::sync::atomic::Ordering::Relaxed;
 use loom::sync::{Arc, Mutex, atomic};
 use loom::thread;
 
@@ -25,7 +25,8 @@ enum File {
     Eventfd(usize),
 }
 
-/// A process: its table, what the system has at the number, and whose cell is in the page.
+/// A process: its table, what the system has at the number, and whose cell is in the page. The page is written without any order, so that loom finds
+/// out if two who map are not kept apart by the table.
 struct Process {
     words: [atomic::AtomicU32; 1],
     file: Mutex<File>,
@@ -40,7 +41,7 @@ impl Pages for Process {
             File::Nothing => Found::Nothing,
             File::Other => Found::Other,
             File::Eventfd(number) => {
-                self.page.swap(number, SeqCst);
+                self.page.store(number, Relaxed);
                 Found::Mapped
             }
         }
@@ -48,7 +49,7 @@ impl Pages for Process {
 
     fn replace(&self, descriptor: usize) {
         assert_eq!(descriptor, DESCRIPTOR);
-        self.page.swap(CLOSED, SeqCst);
+        self.page.store(CLOSED, Relaxed);
     }
 }
 
@@ -81,8 +82,7 @@ impl Process {
     /// What an operation reaches: a cell, or whatever the system has.
     fn reach(&self) -> File {
         if self.table().is_mapped(DESCRIPTOR, self) {
-            // A mapping has no stale values, hence not a load.
-            let page = self.page.fetch_add(0, SeqCst);
+            let page = self.page.load(Relaxed);
             if page != CLOSED {
                 return File::Eventfd(page);
             }
@@ -90,11 +90,13 @@ impl Process {
         self.file()
     }
 
-    /// When all is quiet, an eventfd is used through its page, and everything else is not.
+    /// When all is quiet, an eventfd is used through its page, and nothing else is mapped, so that eventd can have the memory of a counter back.
     fn assert_known(&self, file: File) {
         assert_eq!(self.file(), file);
-        assert_eq!(self.table().is_mapped(DESCRIPTOR, self), matches!(file, File::Eventfd(_)));
         assert_eq!(self.reach(), file);
+        let page = if let File::Eventfd(number) = file { number } else { CLOSED };
+        assert_eq!(self.table().is_mapped(DESCRIPTOR, self), page != CLOSED);
+        assert_eq!(self.page.load(Relaxed), page);
     }
 }
 
@@ -122,10 +124,10 @@ fn finding_out_together() {
 }
 
 /// Who closes and opens reaches what it opened, while others find out what the number was or is.
-fn opened_again(next: File) {
-    explore(2, move || {
+fn opened_again(next: File, others: usize, preemptions: usize) {
+    explore(preemptions, move || {
         let process = Process::new(File::Eventfd(1));
-        let others = [spawn(&process, Process::reach), spawn(&process, Process::reach)];
+        let others: Vec<_> = (0..others).map(|_| spawn(&process, Process::reach)).collect();
         process.close();
         process.open(next);
         assert_eq!(process.reach(), next);
@@ -139,12 +141,14 @@ fn opened_again(next: File) {
 
 #[test]
 fn opened_again_as_another_eventfd() {
-    opened_again(File::Eventfd(2));
+    opened_again(File::Eventfd(2), 1, 5);
+    opened_again(File::Eventfd(2), 2, 2);
 }
 
 #[test]
 fn opened_again_as_another_file() {
-    opened_again(File::Other);
+    opened_again(File::Other, 1, 5);
+    opened_again(File::Other, 2, 2);
 }
 
 /// Once it is closed nobody reaches it, and then it is forgotten.
@@ -160,6 +164,26 @@ fn closed_beside_its_use() {
         process.assert_known(File::Nothing);
         process.open(File::Eventfd(2));
         process.assert_known(File::Eventfd(2));
+    });
+}
+
+/// Who gets the number while somebody closes it reaches what it got.
+#[test]
+fn opened_by_another_while_it_is_closed() {
+    explore(5, || {
+        let process = Process::new(File::Eventfd(1));
+        process.assert_known(File::Eventfd(1));
+        let opener = spawn(&process, |process| {
+            let got_it = process.file() == File::Nothing;
+            if got_it {
+                process.open(File::Eventfd(2));
+                assert_eq!(process.reach(), File::Eventfd(2));
+            }
+            got_it
+        });
+        process.close();
+        let left = if opener.join().unwrap() { File::Eventfd(2) } else { File::Nothing };
+        process.assert_known(left);
     });
 }
 
@@ -255,8 +279,34 @@ fn a_handler_does_not_wait() {
             let process = &Process::new(File::Eventfd(1));
             let handler = Cell::new(Some((|process| process.assign(File::Eventfd(2))) as fn(&Process)));
             assert!(!process.table().is_mapped(DESCRIPTOR, &Interrupted { process, handler, before }));
-            assert_eq!(process.page.load(SeqCst), CLOSED);
+            assert_eq!(process.page.load(Relaxed), CLOSED);
             process.assert_known(File::Eventfd(2));
+        }
+    });
+}
+
+/// The system is asked once what a number is, unless it is nothing yet.
+#[test]
+fn asked_once() {
+    struct Asked(Cell<u32>, Found);
+
+    impl Pages for Asked {
+        fn find(&self, _descriptor: usize) -> Found {
+            self.0.set(self.0.get() + 1);
+            self.1
+        }
+
+        fn replace(&self, _descriptor: usize) {}
+    }
+
+    explore(1, || {
+        for (found, times) in [(Found::Other, 1), (Found::Mapped, 1), (Found::Nothing, 3)] {
+            let words = [atomic::AtomicU32::new(0)];
+            let asked = Asked(Cell::new(0), found);
+            for _ in 0..3 {
+                assert_eq!(Table::new(&words).is_mapped(DESCRIPTOR, &asked), found == Found::Mapped);
+            }
+            assert_eq!(asked.0.get(), times);
         }
     });
 }
