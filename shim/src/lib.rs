@@ -17,6 +17,7 @@ mod semaphore;
 mod semaphore_tests;
 mod signalfd;
 mod sys;
+pub mod table;
 #[cfg(test)]
 mod tests;
 
