@@ -11,7 +11,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::rc::Rc;
 use std::time::Duration;
 
-use eventd_shim::SET_MASK;
+use eventd_shim::{READINESS, SET_MASK};
 use redox_scheme::scheme::{Op, SchemeSync};
 use redox_scheme::{CallerCtx, Id, OpenResult, Response};
 use slab::Slab;
@@ -435,10 +435,17 @@ impl SchemeSync for Scheme {
         }
     }
 
-    fn call(&mut self, id: usize, _payload: &mut [u8], metadata: &[u64], _ctx: &CallerCtx) -> Result<usize> {
+    fn call(&mut self, id: usize, _payload: &mut [u8], metadata: &[u64], ctx: &CallerCtx) -> Result<usize> {
         match (self.handle(id)?, metadata) {
             // Whoever holds the descriptor may do this (semantics 73); who calls does not matter.
             (&Handle::Signalfd(signalfd, _), &[SET_MASK, mask, ..]) => self.set_mask(signalfd, mask),
+            (&Handle::Signalfd(signalfd, _), &[READINESS, ..]) => {
+                Ok(event_flags(self.signal_readiness(signalfd, ctx)?).bits())
+            }
+            (&Handle::Eventfd { id: eventfd, .. }, &[READINESS, ..]) => {
+                let eventfd = self.eventfds.get(eventfd).ok_or(Error::new(EBADF))?;
+                Ok(event_flags(eventfd.counter().readiness()).bits())
+            }
             _ => Err(Error::new(EOPNOTSUPP)),
         }
     }
