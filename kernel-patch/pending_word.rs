@@ -15,7 +15,11 @@ pub trait PendingWord {
     fn clear(&self, bits: u64) -> u64;
 }
 
-/// The lowest signal of a set.
-pub fn lowest(set: u64) -> Option<u32> {
+/// What a fault raises: SIGILL, SIGTRAP, SIGBUS, SIGFPE, SIGSEGV, SIGSYS.
+const SYNCHRONOUS: u64 = 1 << 3 | 1 << 4 | 1 << 6 | 1 << 7 | 1 << 10 | 1 << 30;
+
+/// Which signal of a set is taken first (Linux, next_signal): those that faults raise, then the others; the lowest number of each.
+pub fn first(set: u64) -> Option<u32> {
+    let set = if set & SYNCHRONOUS == 0 { set } else { set & SYNCHRONOUS };
     (set != 0).then(|| set.trailing_zeros() + 1)
 }

@@ -27,7 +27,7 @@
 //!   While a process is watched, signals of its mask that it blocks are queued even if it ignores them, carry all that a [`SignalRecord`] has, and realtime
 //!   signals queue up to [`QUEUE_LIMIT`].
 //! - [`PEEK`]: what of `mask` is pending for `pid`, a [`PendingSets`], without taking. Returns 0. ESRCH as above. Needs no watch.
-//! - [`CLAIM`]: takes signals of `mask` that are directed at process `pid` as a whole, lowest number first, in the order they were sent for one realtime
+//! - [`CLAIM`]: takes signals of `mask` that are directed at process `pid` as a whole, lowest number first (but before all those that faults raise), in the order they were sent for one realtime
 //!   signal, and fills the payload with a [`SignalRecord`] for each, as many as fit in `payload_len` ([`SignalRecord::SIZE`] bytes each; the
 //!   rest is left alone). Returns how many, perhaps 0. Each signal that is taken was pending and is pending no longer; a signal that
 //!   the process takes itself at the same moment (handler, sigwait) is taken by exactly one of both. Signals directed at a single thread are
@@ -51,7 +51,7 @@
 //! request of this socket that is not answered yet (`Sqe.tag`, the same number that a Cancel or an answer names; redox-scheme's `Id` hides it, but hashes it
 //! with `write_u32`).
 //!
-//! - [`THREAD_CLAIM`]: takes signals of `mask` which are directed at exactly the thread that waits for `tag`, and which this thread blocks, lowest number first.
+//! - [`THREAD_CLAIM`]: takes signals of `mask` which are directed at exactly the thread that waits for `tag`, and which this thread blocks, in the same order.
 //!   Payload and result as with [`CLAIM`]; the code is [`SI_TKILL`], pid and uid are the sender's, which on Redox is always the same process.
 //! - [`THREAD_PEEK`]: writes one `u64` to the payload (8 bytes): the set that THREAD_CLAIM would take from. Returns 0.
 //!

@@ -12,6 +12,7 @@ mod errno;
 mod eventfd;
 pub mod name;
 mod path;
+mod readiness;
 mod semaphore;
 #[cfg(test)]
 mod semaphore_tests;
@@ -24,5 +25,6 @@ mod tests;
 pub use errno::Errno;
 pub use eventfd::{CELL, EFD_CLOEXEC, EFD_NONBLOCK, EFD_SEMAPHORE, TELL, eventfd, eventfd_read, eventfd_write};
 pub use path::CONTENT_MAX;
+pub use readiness::{READINESS, readiness};
 pub use semaphore::{Create, SEM_VALUE_MAX, Semaphores, creates, sem_unlink};
 pub use signalfd::{SET_MASK, SFD_CLOEXEC, SFD_NONBLOCK, signalfd};

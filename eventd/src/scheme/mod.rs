@@ -12,7 +12,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::rc::Rc;
 use std::time::Duration;
 
-use eventd_shim::{CELL, SET_MASK, TELL};
+use eventd_shim::{CELL, READINESS, SET_MASK, TELL};
 use redox_scheme::scheme::{Op, SchemeSync};
 use redox_scheme::{CallerCtx, Id, OpenResult, Response};
 use slab::Slab;
@@ -487,7 +487,7 @@ impl SchemeSync for Scheme {
         }
     }
 
-    fn call(&mut self, id: usize, _payload: &mut [u8], metadata: &[u64], _ctx: &CallerCtx) -> Result<usize> {
+    fn call(&mut self, id: usize, _payload: &mut [u8], metadata: &[u64], ctx: &CallerCtx) -> Result<usize> {
         match (self.handle(id)?, metadata) {
             // Whoever holds the descriptor may do this (semantics 73); who calls does not matter.
             (&Handle::Signalfd(signalfd, _), &[SET_MASK, mask, ..]) => self.set_mask(signalfd, mask),
@@ -496,6 +496,13 @@ impl SchemeSync for Scheme {
                 let eventfd = self.whole_eventfd(id)?;
                 self.eventfds.look(eventfd, &mut self.effects).map_err(errno)?;
                 Ok(0)
+            }
+            (&Handle::Signalfd(signalfd, _), &[READINESS, ..]) => {
+                Ok(event_flags(self.signal_readiness(signalfd, ctx)?).bits())
+            }
+            (&Handle::Eventfd { id: eventfd, .. }, &[READINESS, ..]) => {
+                let eventfd = self.eventfds.get(eventfd).ok_or(Error::new(EBADF))?;
+                Ok(event_flags(eventfd.counter().readiness()).bits())
             }
             _ => Err(Error::new(EOPNOTSUPP)),
         }

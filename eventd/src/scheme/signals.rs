@@ -7,7 +7,7 @@ use redox_scheme::{CallerCtx, Id};
 use syscall::error::{EAGAIN, EINVAL, EIO, ENOSYS, EWOULDBLOCK, Error, Result};
 use syscall::flag::EventFlags;
 
-use super::{IdHasher, Parked, Scheme, errno};
+use super::{IdHasher, Parked, Scheme, errno, event_flags};
 use crate::engine::{Effect, Owner, Readiness, SignalSet, SignalfdId};
 use crate::router::Router;
 use crate::router::protocol::{ENDED, PendingSets, SI_USER, SignalRecord};
@@ -137,11 +137,16 @@ impl Scheme {
             return Ok(EventFlags::empty());
         }
         self.signalfds.poll(id, ctx.pid).map_err(errno)?;
+        Ok(event_flags(self.signal_readiness(id, ctx)?))
+    }
+
+    /// Whether the thread that waits for this request would find something.
+    pub(super) fn signal_readiness(&mut self, id: SignalfdId, ctx: &CallerCtx) -> Result<Readiness> {
         let mask = self.signalfds.get(id).map_or(0, crate::engine::Signalfd::mask);
         let router = self.router()?;
         let of_thread = router.peek_of_thread(tag(ctx.id), mask).unwrap_or(0);
         let of_process = router.peek(ctx.pid, mask).map_or(0, |sets| sets.process);
-        Ok(if of_thread | of_process == 0 { EventFlags::empty() } else { EventFlags::EVENT_READ })
+        Ok(Readiness { readable: of_thread | of_process != 0, writable: false })
     }
 
     pub(super) fn close_signalfd(&mut self, id: SignalfdId) {

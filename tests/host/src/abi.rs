@@ -17,16 +17,16 @@ use syscall::data::NewFdParams;
 use syscall::error::{EBADF, EINVAL, EIO, ENAMETOOLONG, ENODEV, ENOSYS, EOPNOTSUPP, EPERM, Error, Result};
 use syscall::flag::{CallFlags, F_GETFD, F_SETFD, F_SETFL, O_NONBLOCK, SchemeSocketCall};
 use syscall::schemev2::{Cqe, Sqe};
-use zerocopy::IntoBytes;
+use zerocopy::{FromBytes, IntoBytes};
 
 use crate::descriptors::{self, Socket, Special};
 use crate::events::EventQueue;
-use crate::fuse::call;
+use crate::ioctl::{self, CallHead};
 use crate::namespace::Namespace;
 use crate::scheme::Scheme;
 use crate::signals::protocol::{THREAD_CLAIM, THREAD_PEEK};
 use crate::signals::{self, Router};
-use crate::{fuse, mapped_files, memory, termination, translate};
+use crate::{dup, fuse, mapped_files, memory, termination, translate};
 
 type RawResult = usize;
 
@@ -68,7 +68,7 @@ fn mux(result: Result<usize>) -> RawResult {
 }
 
 /// The result of a system call of libc: -1 means errno.
-fn checked(result: impl TryInto<i64>) -> Result<usize> {
+pub(crate) fn checked(result: impl TryInto<i64>) -> Result<usize> {
     let result = result.try_into().map_err(|_| Error::new(EIO))?;
     usize::try_from(result).map_err(|_| Error::new(std::io::Error::last_os_error().raw_os_error().unwrap_or(EIO)))
 }
@@ -174,6 +174,11 @@ fn dup(fd: usize, argument: &[u8]) -> Result<usize> {
         None if argument.is_empty() => {
             // SAFETY: dup takes any number.
             checked(unsafe { libc::dup(descriptor(fd)?) })
+        }
+        None => {
+            // SAFETY: as for a call.
+            let origin = unsafe { BorrowedFd::borrow_raw(descriptor(fd)?) };
+            usize::try_from(dup::dup(origin, argument)?.into_raw_fd()).map_err(|_| Error::new(EBADF))
         }
         _ => Err(Error::new(EINVAL)),
     }
@@ -575,14 +580,13 @@ unsafe fn call_file(
     flags: CallFlags,
     metadata: &[u64],
 ) -> Result<usize> {
-    let mut head = call::Head::default();
+    let mut head = CallHead::default();
     head.metadata.iter_mut().zip(metadata).for_each(|(place, word)| *place = *word);
     // SAFETY: the caller's promise.
     let mut argument = [head.as_bytes(), unsafe { bytes(payload, payload_len) }].concat();
-    let request = call::request(argument.len()).ok_or(Error::new(EINVAL))?;
-    // SAFETY: the request says how long the argument is.
-    checked(unsafe { libc::ioctl(descriptor(fd)?, request.into(), argument.as_mut_ptr()) })?;
-    let (call::Head { result, .. }, answer) = call::split(&argument).ok_or(Error::new(EIO))?;
+    // SAFETY: the caller's descriptor is its own, or not open, and it does not close it meanwhile.
+    ioctl::exchange(unsafe { BorrowedFd::borrow_raw(descriptor(fd)?) }, ioctl::CALL, &mut argument)?;
+    let (CallHead { result, .. }, answer) = CallHead::read_from_prefix(&argument).map_err(|_| Error::new(EIO))?;
     if flags.contains(CallFlags::READ) && payload_len > 0 {
         // SAFETY: the caller's promise: the payload is to be written to, and the answer is as long as it is.
         unsafe { payload.copy_from_nonoverlapping(answer.as_ptr(), answer.len()) };

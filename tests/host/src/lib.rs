@@ -9,8 +9,10 @@
 mod abi;
 mod client;
 mod descriptors;
+mod dup;
 mod events;
 mod fuse;
+mod ioctl;
 mod mapped_files;
 mod memory;
 mod namespace;

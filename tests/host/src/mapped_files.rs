@@ -3,6 +3,9 @@
 //! On Redox a mapping of a scheme's memory keeps its description open until it is unmapped, so a daemon knows that it is in use. With FUSE passthrough Linux
 //! maps the memory file behind the scheme's file, and lets that one go as soon as its descriptors are closed. So a client keeps a descriptor for each
 //! mapping that it makes through libredox, far from the numbers that programs expect to get.
+//!
+//! Not for what it got by a dup with an argument: programs map thousands of such pages, and have fewer descriptors. The page stays valid without; the daemon hears
+//! of the close when the program closes the file, and not when the mapping goes.
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
@@ -10,6 +13,8 @@ use std::sync::{Mutex, PoisonError};
 
 use rustix::io::fcntl_dupfd_cloexec;
 use rustix::process::{Resource, getrlimit};
+
+use crate::dup::is_duplicate;
 
 /// A kept descriptor, and what it must still lead to when it is closed: a program may have closed the number, and used it again.
 #[derive(Debug)]
@@ -29,6 +34,9 @@ fn identity(descriptor: BorrowedFd<'_>) -> Option<(u64, u64)> {
 
 /// Keeps the file of `descriptor` open for the mapping at `address`. Without a free descriptor the mapping is there all the same; only the daemon knows less.
 pub(crate) fn keep(address: usize, descriptor: BorrowedFd<'_>) {
+    if is_duplicate(descriptor) {
+        return;
+    }
     let limit = getrlimit(Resource::Nofile).current.and_then(|limit| RawFd::try_from(limit).ok());
     let lowest = FAR.min(limit.unwrap_or(RawFd::MAX) / 2);
     let Ok(copy) = fcntl_dupfd_cloexec(descriptor, lowest) else { return };

@@ -1,182 +1,44 @@
 //! The host as programs see it: `examples/notes.rs` as a daemon of its own, mounted below a private SCHEME_ROOT.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unsafe_code)]
 
+#[allow(dead_code, reason = "not every test needs all of it")]
+mod mounted;
 #[allow(dead_code, reason = "the example serves it")]
 mod notes;
 mod support;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::fs::{self, File, OpenOptions};
-use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, chown};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
 
 use event::{EventFlags as QueueFlags, EventQueue};
 use libredox::call::{call_rw, call_wo};
+use mounted::{
+    Daemon, Directory, NOBODY, PAGE, Process, as_nobody, catch_sigusr1, daemon_command, errno, map_word,
+    repeat_as_user, serve, signal_thread, skip, start_other_daemon, until_sleeping, unusable,
+};
 use redox_scheme::scheme::{Op, SchemeState, SchemeSync, register_scheme_inner, register_sync_scheme};
 use redox_scheme::{Request, RequestKind, Response, SignalBehavior, Socket};
 use rustix::event::epoll;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags};
-use rustix::mm::{MapFlags, MsyncFlags, ProtFlags};
-use rustix::mount::{MountFlags, UnmountFlags};
-use rustix::process::{Pid, Signal, geteuid, kill_process};
+use rustix::mm::MsyncFlags;
+use rustix::mount::UnmountFlags;
+use rustix::process::{Pid, Signal, geteuid};
 use scheme_host as _;
 use support::within;
 use syscall::CallFlags;
 use syscall::error::{EAGAIN, ECANCELED, EINVAL, ENOENT, ENOSYS, ENOTTY, Error};
 
-const PAGE: usize = 4096;
-const NOBODY: u32 = 65534;
 const NOW: Option<&Timespec> = Some(&Timespec { tv_sec: 0, tv_nsec: 0 });
-
-/// A process that is killed when the test is over.
-struct Process(Child);
-
-impl Process {
-    fn pid(&self) -> Pid {
-        Pid::from_child(&self.0)
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill_process(self.pid(), signal).unwrap();
-    }
-
-    fn wait(&mut self) -> ExitStatus {
-        self.0.wait().unwrap()
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // An error means that it has ended already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// A directory of this test alone.
-struct Directory(PathBuf);
-
-impl Directory {
-    fn new() -> Self {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        let name = format!("scheme-host-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let path = std::env::temp_dir().join(name);
-        fs::create_dir(&path).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-        Self(path)
-    }
-
-    fn is_mounted(&self) -> bool {
-        let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
-        mounts.contains(&format!(" {} ", self.0.join("notes").display()))
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        let mount = self.0.join("notes");
-        if geteuid().is_root() {
-            // Usually nothing is mounted any more.
-            let _ = rustix::mount::unmount(&mount, UnmountFlags::DETACH);
-        } else if self.is_mounted() {
-            let _ = Command::new("fusermount3").args(["-u", "-z", "--"]).arg(&mount).status();
-        }
-        let _ = fs::remove_dir(&mount);
-        let _ = fs::remove_dir(&self.0);
-    }
-}
-
-/// The daemon, and the directory in which its files are.
-struct Daemon {
-    process: Process,
-    root: Directory,
-}
-
-impl Daemon {
-    /// Starts the daemon; none where there is no FUSE.
-    fn start() -> Option<Self> {
-        let reason = unusable();
-        if let Some(reason) = reason {
-            skip(&reason);
-            return None;
-        }
-        let root = Directory::new();
-        Some(Self { process: serve(&root), root })
-    }
-
-    fn directory(&self) -> PathBuf {
-        self.root.0.join("notes")
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.directory().join(name)
-    }
-
-    fn open(&self, name: &str) -> File {
-        OpenOptions::new().read(true).write(true).open(self.path(name)).unwrap()
-    }
-
-    fn note(&self, name: &str, text: &str) -> PathBuf {
-        fs::write(self.path(name), text).unwrap();
-        self.path(name)
-    }
-
-    /// Runs a shell command in the mounted directory.
-    fn shell(&self, command: &str) -> Output {
-        Command::new("sh").args(["-c", command]).current_dir(self.directory()).stdin(Stdio::null()).output().unwrap()
-    }
-
-    fn stdout(&self, command: &str) -> String {
-        let output = self.shell(command);
-        assert!(output.status.success(), "{command}: {output:?}");
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    /// Starts `cat wait` and waits until it is blocked.
-    fn blocked_cat(&self) -> Process {
-        let cat = Process(Command::new("cat").arg(self.path("wait")).stdout(Stdio::null()).spawn().unwrap());
-        until_reading(&format!("/proc/{}", cat.0.id()));
-        cat
-    }
-}
-
-fn daemon_command(root: &Path) -> Command {
-    let this = std::env::current_exe().unwrap();
-    let target = this.parent().and_then(Path::parent).unwrap();
-    let daemon = target.join("examples/notes");
-    assert!(daemon.exists(), "{} is missing: cargo build -p scheme-host --examples", daemon.display());
-    let mut command = Command::new(daemon);
-    command.env("SCHEME_ROOT", root).stdin(Stdio::null());
-    command
-}
-
-fn serve(root: &Directory) -> Process {
-    started(&mut daemon_command(&root.0))
-}
-
-/// Starts a daemon and waits until it is ready.
-fn started(command: &mut Command) -> Process {
-    // The watchdog does not drop anything when it aborts this process.
-    // SAFETY: prctl is async-signal-safe and takes numbers here.
-    unsafe {
-        command.pre_exec(|| match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM) {
-            -1 => Err(std::io::Error::last_os_error()),
-            _ => Ok(()),
-        });
-    }
-    let mut process = Process(command.stdout(Stdio::piped()).spawn().unwrap());
-    let mut lines = BufReader::new(process.0.stdout.take().unwrap()).lines();
-    assert!(lines.any(|line| line.unwrap() == "ready"));
-    process
-}
 
 /// Starts a daemon that cannot serve; returns what it says.
 fn refused(root: &Directory) -> String {
@@ -185,53 +47,16 @@ fn refused(root: &Directory) -> String {
     String::from_utf8(output.stderr).unwrap()
 }
 
-fn skip(reason: &str) {
-    let test = std::thread::current().name().unwrap_or("test").to_owned();
-    // Not through the macro: the test harness keeps what that prints.
-    let _ = std::io::stderr().write_all(format!("skipped: {test}: {reason}\n").as_bytes());
-}
-
-/// Why FUSE cannot be used here, if it cannot.
-fn unusable() -> Option<String> {
-    let flags = OFlags::RDWR | OFlags::CLOEXEC;
-    let device = match rustix::fs::open("/dev/fuse", flags, Mode::empty()) {
-        Ok(device) => device,
-        Err(error) => return Some(format!("/dev/fuse: {error}")),
-    };
-    if !geteuid().is_root() {
-        let helper = Command::new("fusermount3").arg("--version").stdout(Stdio::null()).status();
-        return helper.err().map(|error| format!("fusermount3: {error}"));
-    }
-    let probe = Directory::new();
-    let options = format!("fd={},rootmode=40000,user_id=0,group_id=0\0", device.as_raw_fd());
-    let options = std::ffi::CStr::from_bytes_with_nul(options.as_bytes()).unwrap();
-    let mounted = rustix::mount::mount("probe", &probe.0, "fuse", MountFlags::empty(), Some(options));
-    let reason = mounted.err().map(|error| format!("mount: {error}"));
-    // Nobody answers on the device: it must be gone before anything looks at the directory.
-    drop(device);
-    let _ = rustix::mount::unmount(&probe.0, UnmountFlags::DETACH);
-    reason
-}
-
-/// Tries again and again what must become true soon; the watchdog limits it.
-fn until(mut holds: impl FnMut() -> bool) {
-    while !holds() {
-        std::thread::yield_now();
-    }
-}
-
 /// Waits until the process or thread with this directory in /proc sleeps in read(2).
 fn until_reading(proc: &str) {
     until_sleeping(proc, libc::SYS_read);
 }
 
-fn until_sleeping(proc: &str, call: libc::c_long) {
-    let call = format!("{call} ");
-    until(|| {
-        let now = fs::read_to_string(format!("{proc}/syscall")).unwrap_or_default();
-        let state = fs::read_to_string(format!("{proc}/stat")).unwrap_or_default();
-        now.starts_with(&call) && state.contains(") S ")
-    });
+/// Starts `cat wait` and waits until it is blocked.
+fn blocked_cat(daemon: &Daemon) -> Process {
+    let cat = Process(Command::new("cat").arg(daemon.path("wait")).stdout(Stdio::null()).spawn().unwrap());
+    until_reading(&format!("/proc/{}", cat.0.id()));
+    cat
 }
 
 /// A thread that reads once, and how to reach it.
@@ -270,28 +95,6 @@ impl Reader {
     fn join(self) -> Result<Vec<u8>, i32> {
         self.thread.join().unwrap()
     }
-}
-
-fn signal_thread(thread: Pid) {
-    let process = rustix::process::getpid().as_raw_nonzero().get();
-    // SAFETY: tgkill takes numbers, and the signal has a handler.
-    let sent = unsafe { libc::syscall(libc::SYS_tgkill, process, thread.as_raw_nonzero().get(), libc::SIGUSR1) };
-    assert_eq!(sent, 0);
-}
-
-/// From now on SIGUSR1 interrupts system calls and does nothing else.
-fn catch_sigusr1() {
-    extern "C" fn nothing(_: libc::c_int) {}
-    // SAFETY: all zeroes is a valid sigaction; the handler does nothing, which is async-signal-safe.
-    unsafe {
-        let mut action: libc::sigaction = std::mem::zeroed();
-        action.sa_sigaction = nothing as extern "C" fn(libc::c_int) as usize;
-        assert_eq!(libc::sigaction(libc::SIGUSR1, &raw const action, std::ptr::null_mut()), 0);
-    }
-}
-
-fn errno<T>(result: std::io::Result<T>) -> Option<i32> {
-    result.err().and_then(|error| error.raw_os_error())
 }
 
 fn set_nonblocking(file: &File) {
@@ -666,7 +469,7 @@ fn signals_at_any_moment_lose_and_double_no_message() {
 fn a_killed_reader_takes_no_message() {
     let _watchdog = within(60);
     let Some(daemon) = Daemon::start() else { return };
-    let mut cat = daemon.blocked_cat();
+    let mut cat = blocked_cat(&daemon);
     cat.signal(Signal::KILL);
     assert_eq!(cat.wait().signal(), Some(libc::SIGKILL));
     fs::write(daemon.path("wait"), "kept").unwrap();
@@ -687,17 +490,6 @@ fn hundreds_of_readers_block_and_each_gets_one_message() {
     }
     let messages = readers.into_iter().map(|reader| reader.join().unwrap()).collect::<BTreeSet<_>>();
     assert_eq!(messages.len(), 300);
-}
-
-/// A word of shared memory that lives as long as the process.
-fn map_word(file: &File) -> &'static AtomicU64 {
-    // SAFETY: a new mapping at an address of the kernel's choice; it is never unmapped, aligned, and only used through atomics.
-    unsafe {
-        let protection = ProtFlags::READ | ProtFlags::WRITE;
-        let address =
-            rustix::mm::mmap(std::ptr::null_mut(), PAGE, protection, MapFlags::SHARED, file.as_fd(), 0).unwrap();
-        AtomicU64::from_ptr(address.cast())
-    }
 }
 
 /// Makes a change of the page known to the daemon where it does not share the very memory.
@@ -934,14 +726,6 @@ fn serve_slowly() {
     std::process::exit(0);
 }
 
-/// Starts this program again, as a daemon that the ignored test `name` serves.
-fn start_other_daemon(name: &str, variable: &str) -> Daemon {
-    let root = Directory::new();
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", name, "--ignored", "--nocapture"]).stdin(Stdio::null());
-    Daemon { process: started(command.env(variable, "1").env("SCHEME_ROOT", &root.0)), root }
-}
-
 #[test]
 fn a_signal_during_one_step_cancels_the_next_as_well() {
     let _watchdog = within(60);
@@ -1020,24 +804,6 @@ fn a_root_that_is_no_directory_is_refused() {
     fs::remove_file(&root.0).unwrap();
 }
 
-/// A command that runs as a user without any rights.
-fn as_nobody() -> Option<Command> {
-    if !geteuid().is_root() {
-        skip("only root can become another user");
-        return None;
-    }
-    let mut command = Command::new("setpriv");
-    command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"]);
-    let mut probe = Command::new("setpriv");
-    probe.args(command.get_args()).args(["test", "-x"]).arg(std::env::current_exe().unwrap());
-    match probe.status() {
-        Ok(status) if status.success() => return Some(command),
-        Ok(_) => skip("other users cannot reach the programs to test"),
-        Err(error) => skip(&format!("setpriv: {error}")),
-    }
-    None
-}
-
 #[test]
 fn a_user_who_may_not_use_fuse_is_told_so() {
     let _watchdog = within(60);
@@ -1059,6 +825,7 @@ fn a_user_who_may_not_use_fuse_is_told_so() {
     assert_eq!(message.lines().count(), 1, "what fusermount3 says is part of it: {message}");
 }
 
+/// Tests that are repeated as a user.
 const USER_TESTS: [&str; 8] = [
     "a_shell_writes_reads_lists_and_removes_notes",
     "attributes_are_the_daemons",
@@ -1070,37 +837,10 @@ const USER_TESTS: [&str; 8] = [
     "a_killed_reader_takes_no_message",
 ];
 
-/// A mount namespace in which everybody may open /dev/fuse, and `$@` runs as a user.
-const AS_USER: &str = "mount -t tmpfs -o mode=755 none \"$PLACE\" && mknod -m 666 \"$PLACE/fuse\" c 10 229 && \
-    mount --bind \"$PLACE/fuse\" /dev/fuse && exec setpriv --reuid=65534 --regid=65534 --clear-groups -- \"$@\"";
-
 #[test]
 fn a_user_mounts_through_fusermount() {
     let _watchdog = within(240);
-    if as_nobody().is_none() {
-        return;
-    }
-    if let Some(reason) = unusable() {
-        return skip(&reason);
-    }
-    let place = Directory::new();
-    let in_namespace = |arguments: &[&std::ffi::OsStr]| {
-        let mut command = Command::new("unshare");
-        command.args(["-m", "--propagation", "private", "sh", "-c", AS_USER, "sh"]).args(arguments);
-        command.env("PLACE", &place.0).output().unwrap()
-    };
-    let probe = in_namespace(&["sh".as_ref(), "-c".as_ref(), ": <> /dev/fuse && fusermount3 --version".as_ref()]);
-    if !probe.status.success() {
-        return skip(String::from_utf8_lossy(&probe.stderr).trim_end());
-    }
-    let this = std::env::current_exe().unwrap();
-    let mut arguments = vec![this.as_os_str(), "--exact".as_ref(), "--nocapture".as_ref()];
-    arguments.extend(USER_TESTS.iter().map(std::ffi::OsStr::new));
-    let output = in_namespace(&arguments);
-    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{stdout}{stderr}");
-    assert!(stdout.contains(&format!("{} passed", USER_TESTS.len())), "{stdout}");
-    assert!(!stderr.contains("skipped"), "{stderr}");
+    repeat_as_user(&USER_TESTS);
 }
 
 #[test]

@@ -103,6 +103,18 @@ fn lowest_number_first_and_realtime_signals_in_order() {
 }
 
 #[test]
+fn what_faults_raise_comes_first_95() {
+    let mut process = Process::watched();
+    let faults = [4, 5, 7, 8, 11, 31];
+    for signo in (1..=31).rev().filter(|signo| ![9, 18, 19, 20, 21, 22].contains(signo)) {
+        process.send(standard(signo, 1));
+    }
+    let claimed: Vec<_> = process.claim(!0, 31).iter().map(|record| record.signo).collect();
+    let others = (1..=30).filter(|signo| ![9, 18, 19, 20, 21, 22].contains(signo) && !faults.contains(signo));
+    assert_eq!(claimed, faults.into_iter().chain(others).collect::<Vec<_>>());
+}
+
+#[test]
 fn a_claim_takes_no_more_than_asked_for_and_leaves_the_rest_pending() {
     let mut process = Process::watched();
     for record in [standard(10, 1), standard(12, 2), queued(40, 1), queued(40, 2)] {

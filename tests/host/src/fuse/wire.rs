@@ -383,39 +383,6 @@ pub(super) struct BackingMap {
     pub(super) padding: u64,
 }
 
-/// A `call` of Redox, as an ioctl of this host's own.
-pub(crate) mod call {
-    use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
-
-    /// The beginning of the argument, before the payload.
-    #[derive(Clone, Copy, Debug, Default, FromBytes, Immutable, IntoBytes, KnownLayout)]
-    #[repr(C)]
-    pub(crate) struct Head {
-        pub(crate) metadata: [u64; 3],
-        /// Comes back: the result, with an errno as in libredox.
-        pub(crate) result: u64,
-    }
-
-    /// `_IOC_READ | _IOC_WRITE`: the argument goes both ways.
-    const BOTH: u32 = 3 << 30;
-    /// Numbers that nobody in Linux's list has.
-    const KIND: u32 = 0xE5 << 8;
-    const NUMBER: u32 = 0x5C;
-    /// An ioctl's request has this many bits for the size of its argument.
-    const SIZE_BITS: u32 = 14;
-
-    /// The request of ioctl(2) for an argument of `len` bytes; none if that is too long.
-    pub(crate) fn request(len: usize) -> Option<u32> {
-        let len = u32::try_from(len).ok().filter(|len| *len < 1 << SIZE_BITS)?;
-        Some(BOTH | len << 16 | KIND | NUMBER)
-    }
-
-    /// The parts of an argument.
-    pub(crate) fn split(argument: &[u8]) -> Option<(Head, &[u8])> {
-        Head::read_from_prefix(argument).ok()
-    }
-}
-
 /// A structure from the beginning of a message, and what follows it.
 pub(super) fn split<T: FromBytes + Immutable + KnownLayout + Copy>(bytes: &[u8]) -> Option<(T, &[u8])> {
     T::read_from_prefix(bytes).ok()

@@ -7,6 +7,8 @@
 //! | `page-value` | the first word of that page as the daemon sees it, in decimal |
 //! | `who` | process, user and group of who opened it |
 //! | `wait` | messages: a read waits until somebody writes one |
+//!
+//! A dup of any of them, with the argument `again`, opens the same once more; `page` and `who` open these; `never` waits for ever.
 #![allow(missing_docs, unsafe_code)]
 
 use std::cell::RefCell;
@@ -38,6 +40,10 @@ const PAGE_SIZE: usize = 4096;
 pub(crate) const ELSEWHERE: &str = "elsewhere";
 /// A call that fails with the errno that follows.
 pub(crate) const REFUSE: u64 = 1_000_000;
+/// A call whose result is how many handles of the page are open.
+pub(crate) const COUNT_PAGES: u64 = 1_000_001;
+/// A call that adds what follows to the first word of the page; the result is what was there.
+pub(crate) const ADD_TO_PAGE: u64 = 1_000_002;
 /// As relibc defines them.
 const UTIME_NOW: i32 = (1 << 30) - 1;
 const UTIME_OMIT: i32 = (1 << 30) - 2;
@@ -74,6 +80,12 @@ enum Place {
     Who(String),
 }
 
+impl Place {
+    fn who(caller: &CallerCtx) -> Self {
+        Self::Who(format!("{} {} {}", caller.pid, caller.uid, caller.gid))
+    }
+}
+
 #[derive(Debug)]
 struct Handle {
     place: Place,
@@ -106,13 +118,22 @@ impl Notes {
         })
     }
 
-    fn page_value(&self) -> u64 {
+    fn page_word(&self) -> &AtomicU64 {
         // SAFETY: the page is mapped as long as the process lives, aligned, and shared with clients that use atomic accesses too.
-        unsafe { self.page.as_ref() }.load(Ordering::SeqCst)
+        unsafe { self.page.as_ref() }
+    }
+
+    fn page_value(&self) -> u64 {
+        self.page_word().load(Ordering::SeqCst)
     }
 
     fn insert(&mut self, place: Place) -> usize {
         self.handles.insert(Handle { place, watched: EventFlags::empty() })
+    }
+
+    fn opened(&mut self, place: Place) -> OpenResult {
+        let flags = if let Place::Wait = place { NewFdFlags::empty() } else { NewFdFlags::POSITIONED };
+        OpenResult::ThisScheme { number: self.insert(place), flags }
     }
 
     fn place(&self, id: usize) -> Result<Place> {
@@ -173,6 +194,12 @@ impl Notes {
     }
 }
 
+/// A descriptor of another scheme.
+fn open_elsewhere() -> Result<OpenResult> {
+    let (reader, _) = std::io::pipe().map_err(|_| Error::new(EMFILE))?;
+    Ok(OpenResult::OtherScheme { fd: reader.into_raw_fd().cast_unsigned() as usize })
+}
+
 fn copy_from(text: &[u8], offset: u64, buf: &mut [u8]) -> usize {
     let rest = usize::try_from(offset).ok().and_then(|offset| text.get(offset..)).unwrap_or_default();
     let len = rest.len().min(buf.len());
@@ -189,12 +216,11 @@ impl SchemeSync for Notes {
         let Place::Root = self.place(fd)? else { return Err(Error::new(EACCES)) };
         let name = path.trim_matches('/');
         if name == ELSEWHERE {
-            let (reader, _) = std::io::pipe().map_err(|_| Error::new(EMFILE))?;
-            return Ok(OpenResult::OtherScheme { fd: reader.into_raw_fd().cast_unsigned() as usize });
+            return open_elsewhere();
         }
         let place = match self.find(name) {
             Some(_) if flags & O_EXCL != 0 => return Err(Error::new(EEXIST)),
-            Some(Place::Who(_)) => Place::Who(format!("{} {} {}", ctx.pid, ctx.uid, ctx.gid)),
+            Some(Place::Who(_)) => Place::who(ctx),
             Some(place) => place,
             None if flags & O_CREAT == 0 || name.contains('/') => return Err(Error::new(ENOENT)),
             None if flags & O_DIRECTORY != 0 => return Err(Error::new(EPERM)),
@@ -206,8 +232,7 @@ impl SchemeSync for Notes {
             Place::Note(note) if flags & O_TRUNC != 0 => note.borrow_mut().text.clear(),
             _ => {}
         }
-        let flags = if let Place::Wait = place { NewFdFlags::empty() } else { NewFdFlags::POSITIONED };
-        Ok(OpenResult::ThisScheme { number: self.insert(place), flags })
+        Ok(self.opened(place))
     }
 
     fn unlinkat(&mut self, fd: usize, path: &str, flags: usize, _: &CallerCtx) -> Result<()> {
@@ -220,12 +245,16 @@ impl SchemeSync for Notes {
         }
     }
 
-    fn dup(&mut self, id: usize, buf: &[u8], _: &CallerCtx) -> Result<OpenResult> {
+    fn dup(&mut self, id: usize, buf: &[u8], ctx: &CallerCtx) -> Result<OpenResult> {
         let place = self.place(id)?;
-        if buf != b"again" {
-            return Err(Error::new(EINVAL));
+        match buf {
+            b"again" => Ok(self.opened(place)),
+            b"page" => Ok(self.opened(Place::Page)),
+            b"who" => Ok(self.opened(Place::who(ctx))),
+            b"elsewhere" => open_elsewhere(),
+            b"never" => Err(Error::new(EWOULDBLOCK)),
+            _ => Err(Error::new(EINVAL)),
         }
-        Ok(OpenResult::ThisScheme { number: self.insert(place), flags: NewFdFlags::POSITIONED })
     }
 
     fn read(&mut self, id: usize, buf: &mut [u8], offset: u64, _: u32, _: &CallerCtx) -> Result<usize> {
@@ -257,11 +286,15 @@ impl SchemeSync for Notes {
         Ok(buf.len())
     }
 
-    /// Turns the payload round and returns the sum of the metadata; the first word may ask for an errno instead.
+    /// Turns the payload round and returns the sum of the metadata; the first word may ask for something else instead.
     fn call(&mut self, id: usize, payload: &mut [u8], metadata: &[u64], _: &CallerCtx) -> Result<usize> {
         self.place(id)?;
         match *metadata {
             [REFUSE, errno, ..] => Err(Error::new(errno as i32)),
+            [COUNT_PAGES, ..] => {
+                Ok(self.handles.iter().filter(|(_, handle)| matches!(handle.place, Place::Page)).count())
+            }
+            [ADD_TO_PAGE, added, ..] => Ok(self.page_word().fetch_add(added, Ordering::SeqCst) as usize),
             _ => {
                 payload.reverse();
                 Ok(metadata.iter().sum::<u64>() as usize)

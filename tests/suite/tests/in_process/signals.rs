@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use eventd::router::Router;
 use eventd::router::protocol::{ENDED, PendingSets, SI_QUEUE, SignalRecord, signal_bit};
-use eventd_shim::SET_MASK;
+use eventd_shim::{READINESS, SET_MASK};
 use scheme_host::{Client, Descriptor, Pending};
 use syscall::error::{EAGAIN, EINTR, EINVAL, ENOENT, ENOSYS, EOPNOTSUPP, ESRCH, Error, Result};
 use syscall::flag::{EventFlags, O_NONBLOCK, O_RDWR};
@@ -264,6 +264,34 @@ fn pollers_hear_of_arrivals_and_of_what_is_left_109_110_111() {
     assert_eq!(client.next_event(), Some((Some(descriptor), READABLE)), "one is left");
     assert_eq!(signals.read(&client, descriptor, RECORD), Ok(vec![(12, 2)]));
     assert_eq!(client.next_event(), None);
+}
+
+#[test]
+fn a_signal_of_another_thread_or_process_is_no_readiness_98_103() {
+    let mut signals = Signals::new();
+    let mut client = signals.world.process();
+    let pid = client.pid();
+    let descriptor = signals.open(&mut client, signal_bit(10) | signal_bit(12), 0);
+    let ready = |signals: &mut Signals| {
+        let request = client.start_call(descriptor, &[], [READINESS, 0, 0]).unwrap();
+        signals.world.result(request)
+    };
+    let (none, readable) = (Ok(0), Ok(READABLE.bits()));
+    signals.send(pid + 1, 10, 1);
+    signals
+        .toy
+        .0
+        .borrow_mut()
+        .of_thread
+        .entry(pid)
+        .or_default()
+        .push_back(SignalRecord { signo: 12, ..SignalRecord::default() });
+    assert_eq!(ready(&mut signals), none);
+    signals.send(pid, 11, 3);
+    assert_eq!(ready(&mut signals), none);
+    signals.send(pid, 10, 4);
+    assert_eq!(ready(&mut signals), readable);
+    assert_eq!(ready(&mut signals), readable, "asking takes nothing");
 }
 
 #[test]

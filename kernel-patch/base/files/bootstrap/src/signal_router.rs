@@ -7,7 +7,7 @@
 use alloc::collections::VecDeque;
 
 use super::{
-    pending_word::{PendingWord, lowest},
+    pending_word::{PendingWord, first},
     signal_protocol::{ENDED, QUEUE_LIMIT, SI_USER, SignalRecord, WATCHABLE, signal_bit},
 };
 
@@ -150,7 +150,7 @@ pub fn send_realtime<W: PendingWord, T>(
 
 /// Takes up to `room` signals of `mask` which are directed at the process as a whole, and hands each to `emit`. Returns how many.
 ///
-/// Lowest number first, and each realtime signal in the order in which it was sent. `sender` names the sender of a standard signal of which nothing else is
+/// In the order of [`first`], and each realtime signal in the order in which it was sent. `sender` names the sender of a standard signal of which nothing else is
 /// known: pid in the low half, real uid in the high half.
 pub fn claim<W: PendingWord, T: Queued>(
     watch: Option<&Watch>,
@@ -165,7 +165,7 @@ pub fn claim<W: PendingWord, T: Queued>(
     let mut taken = 0;
     while taken < room {
         // Looked at anew for each: the process may flush a queue between two of its signals.
-        let Some(signal) = lowest(pending.load() & mask) else { break };
+        let Some(signal) = first(pending.load() & mask) else { break };
         let bit = signal_bit(signal);
         if signal < FIRST_REALTIME {
             // Asked for once: a signal that the process took first is not worth a second look.

@@ -5,6 +5,7 @@
 //!
 //! The process manager tells, it never asks: news waits in a list until eventd reads it, and nothing here waits for eventd.
 
+use alloc::rc::Rc;
 use core::cell::{Cell, RefCell};
 
 use libredox::protocol::{RtSigInfo, SIGCHLD, SIGCONT, SIGTSTP, SIGTTIN, SIGTTOU};
@@ -12,9 +13,11 @@ use redox_scheme::{CallerCtx, OpenResult, Response, SignalBehavior, Socket};
 use syscall::schemev2::NewFdFlags;
 use syscall::{
     CallFlags, ContextVerb, EACCES, EAGAIN, EBUSY, EINTR, EINVAL, ENOMEM, ESRCH, Error, EventFlags, Result, SenderInfo,
+    SigProcControl,
 };
 
 use super::pending_word::PendingWord;
+use super::signal_exec::AtExec;
 use super::signal_protocol::{
     APPOINT, CLAIM, CLD_CONTINUED, CLD_EXITED, CLD_KILLED, CLD_STOPPED, PEEK, PendingSets, SI_QUEUE, SI_USER,
     SignalRecord, WATCH, signal_bit,
@@ -28,6 +31,8 @@ pub(super) struct Routes {
     router: RefCell<SignalRouter>,
     /// What the next signal to be sent says of a child. Left here because sending has no parameter for it.
     child: Cell<Option<SignalRecord>>,
+    /// What is pending for threads that run another program.
+    pub(super) at_exec: AtExec,
 }
 
 /// What happened to a child, for its parent's SIGCHLD.
@@ -51,7 +56,7 @@ impl PendingWord for syscall::data::AtomicU64 {
 
 impl Routes {
     pub(super) fn new() -> Self {
-        Self { router: RefCell::new(SignalRouter::new()), child: Cell::new(None) }
+        Self { router: RefCell::new(SignalRouter::new()), child: Cell::new(None), at_exec: AtExec::new() }
     }
 
     /// What there is to read.
@@ -79,6 +84,7 @@ impl Routes {
 
     /// A process has ended; `watch` was its watch.
     pub(super) fn process_ended(&self, watch: Option<alloc::boxed::Box<Watch>>, pid: ProcessId) {
+        self.at_exec.forget(pid);
         if watch.is_some() {
             self.router.borrow_mut().tell_end(pid.0 as u64);
         }
@@ -91,6 +97,21 @@ fn lets_through(thread: &Thread, signal: u32) -> bool {
         let word = PendingWord::load(&control.word[(signal as usize - 1) / 32]);
         (word >> 32) & (1 << ((signal - 1) % 32)) != 0
     })
+}
+
+/// What `signal_will_ign` looks at: the flag of an action that has a meaning for this signal only, for SIGCHLD SA_NOCLDSTOP.
+fn has_flag_of_its_own(control: &SigProcControl, signal: usize) -> bool {
+    PendingWord::load(&control.actions[signal - 1].first) & (1 << 62) != 0
+}
+
+/// SIGCONT and the stop signals cancel each other, wherever they are pending.
+fn cancel_opposite(pending: &impl PendingWord, threads: &[Rc<RefCell<Thread>>], signal: u32) {
+    signal_router::cancel_opposite(pending, signal);
+    for thread in threads {
+        if let Some(control) = &thread.borrow().sig_ctrl {
+            signal_router::cancel_opposite(&control.word[0], signal);
+        }
+    }
 }
 
 fn interrupt(thread: &Thread) {
@@ -277,10 +298,11 @@ impl ProcScheme<'_> {
         }
         let sig = signal as usize;
         let ignored = control.signal_will_ign(sig, false);
-        if !ignored && control.signal_will_ign(sig, stop_or_continue) {
+        if sig == SIGCHLD && stop_or_continue && has_flag_of_its_own(control, sig) {
             // SA_NOCLDSTOP: there is no such signal, blocked or not.
             return None;
         }
+        let stops = matches!(sig, SIGTSTP | SIGTTIN | SIGTTOU) && control.signal_will_stop(sig);
 
         if let KillTarget::Thread(thread) = target {
             let thread = thread.borrow();
@@ -291,7 +313,11 @@ impl ProcScheme<'_> {
             }
             // Told even if the thread lets it through: it may block it before the bit is set.
             self.routes.router.borrow_mut().tell(watch, pid);
-            if !ignored {
+            if stops && !blocked {
+                return None;
+            }
+            cancel_opposite(pending, threads, signal);
+            if !ignored && !stops {
                 return None;
             }
             // This slot is all there is, for signal n and n + 32; their senders are of the same process.
@@ -305,11 +331,11 @@ impl ProcScheme<'_> {
         }
 
         let blocked = !threads.iter().any(|thread| lets_through(&thread.borrow(), signal));
-        if !blocked && (ignored || (matches!(sig, SIGTSTP | SIGTTIN | SIGTTOU) && control.signal_will_stop(sig))) {
+        if !blocked && (ignored || stops) {
             watch.forget(pending, signal);
             return None;
         }
-        signal_router::cancel_opposite(pending, signal);
+        cancel_opposite(pending, threads, signal);
 
         let sent = if signal < FIRST_REALTIME {
             let record = child.filter(|child| child.signo == signal).unwrap_or_else(|| {

@@ -7,7 +7,7 @@
 //! that belong together it makes no call to another scheme than the process manager's.
 
 use super::{
-    pending_word::{lowest, PendingWord},
+    pending_word::{first, PendingWord},
     signal_protocol::{signal_bit, SignalRecord, SI_TKILL, WATCHABLE},
 };
 
@@ -22,7 +22,7 @@ pub fn pending<W: PendingWord>(words: [&W; 2], mask: u64) -> u64 {
     (low | (high << 32)) & mask & WATCHABLE
 }
 
-/// Takes up to `room` of the signals that [`pending`] names, lowest first, and hands each to `emit`. Returns how many.
+/// Takes up to `room` of the signals that [`pending`] names, in the order of [`first`], and hands each to `emit`. Returns how many.
 ///
 /// `sender` says who sent a signal: pid in the low half, real uid in the high half.
 pub fn claim<W: PendingWord>(
@@ -35,7 +35,7 @@ pub fn claim<W: PendingWord>(
     let mut left = pending(words, mask);
     let mut taken = 0;
     while taken < room {
-        let Some(signal) = lowest(left) else { break };
+        let Some(signal) = first(left) else { break };
         left &= !signal_bit(signal);
         // The sender before the bit: once it is clear, the next one may write its name there.
         let sender = sender(signal);

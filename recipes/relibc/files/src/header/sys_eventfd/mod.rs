@@ -5,7 +5,7 @@
 use crate::{
     error::{Errno, ResultExt},
     platform::{
-        sys::eventd::with_root,
+        sys::eventd::{opened, with_root},
         types::{c_int, c_uint},
     },
 };
@@ -35,7 +35,7 @@ fn result(result: Result<c_int, eventd_shim::Errno>) -> c_int {
 /// Creates a counter that starts at `initval` and returns a file descriptor of it.
 #[unsafe(no_mangle)]
 pub extern "C" fn eventfd(initval: c_uint, flags: c_int) -> c_int {
-    result(with_root(|root| eventd_shim::eventfd(root, initval, flags)))
+    result(with_root(|root| eventd_shim::eventfd(root, initval, flags)).map(opened))
 }
 
 /// Non-POSIX, see <https://man7.org/linux/man-pages/man3/eventfd.3.html>.

@@ -6,7 +6,7 @@ use crate::{
     error::{Errno, ResultExt},
     header::{bits_sigset_t::sigset_t, errno::{EFAULT, EINVAL}},
     platform::{
-        sys::eventd::with_root,
+        sys::eventd::{opened, with_root},
         types::{c_int, size_t},
     },
 };
@@ -78,6 +78,7 @@ pub unsafe extern "C" fn signalfd(fd: c_int, mask: *const sigset_t, flags: c_int
     // SAFETY: what the caller of the C function promises.
     let mask = unsafe { mask.read() };
     with_root(|root| eventd_shim::signalfd(root, fd, mask, flags))
+        .map(opened)
         .map_err(|eventd_shim::Errno(errno)| Errno(errno))
         .or_minus_one_errno()
 }

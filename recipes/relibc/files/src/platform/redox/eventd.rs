@@ -7,8 +7,12 @@ use core::{
 
 use eventd_shim::{Create, Errno as ShimErrno, SEM_VALUE_MAX, Semaphores};
 use redox_protocols::protocol::O_CLOEXEC;
-use redox_rt::proc::FdGuard;
-use syscall::{error::Error, flag::O_STAT};
+use redox_rt::{proc::FdGuard, sys::eventd_descriptors};
+use syscall::{
+    data::Event,
+    error::Error,
+    flag::{EventFlags, O_STAT},
+};
 
 use crate::{
     c_str::CStr,
@@ -69,6 +73,49 @@ fn keep_root() {
 /// The descriptor itself stays open: another thread may be using it.
 fn forget_root(root: usize) {
     let _ = ROOT.compare_exchange(root, NO_ROOT, Ordering::AcqRel, Ordering::Acquire);
+}
+
+/// The descriptor of an eventfd or signalfd that the program has opened, from now on known to be one.
+pub fn opened(descriptor: c_int) -> c_int {
+    if let Ok(descriptor) = usize::try_from(descriptor) {
+        eventd_descriptors::note(descriptor);
+    }
+    descriptor
+}
+
+/// Reads an event queue by `read`, which says how many bytes it has put to `events`, and leaves out what is not true of eventd's descriptors. Waits on if
+/// nothing else was there.
+///
+/// # Safety
+/// `read` puts whole events there.
+pub unsafe fn read_events(
+    events: *mut Event,
+    read: impl Fn() -> syscall::Result<usize>,
+) -> syscall::Result<usize> {
+    loop {
+        let count = read()? / size_of::<Event>();
+        // SAFETY: they have just been put there.
+        let events = unsafe { slice::from_raw_parts_mut(events, count) };
+        let mut kept = 0;
+        for index in 0..count {
+            let mut event = events[index];
+            // What cannot be asked is left as it is: the descriptor may be closed.
+            if eventd_descriptors::is_known(event.id)
+                && let Ok(ready) = eventd_shim::readiness(event.id)
+            {
+                event.flags &= EventFlags::from_bits_truncate(ready);
+                let told = events[..kept].iter().any(|other| other.id == event.id);
+                if told || event.flags.is_empty() {
+                    continue;
+                }
+            }
+            events[kept] = event;
+            kept += 1;
+        }
+        if kept > 0 || count == 0 {
+            return Ok(kept * size_of::<Event>());
+        }
+    }
 }
 
 /// What libredox plans as its function of this name. relibc has not got it yet; should this be defined twice one day, drop it here.
