@@ -23,7 +23,8 @@
 //!   told `NotLive`. On Linux it would be served still. It has to fail with EBADF, since the descriptor may be another file by now.
 //!
 //! Each closed page has to be fresh. Otherwise the word of a gate, left by who was about to sleep on it, could match once more when the number was
-//! used for a counter and closed again.
+//! used for a counter and closed again. So that it costs one call of the system, which has no other fresh pages than such of zeros, a page of zeros is
+//! a closed cell: the count is kept with all its bits inverted.
 //!
 //! The module above decides what atomics these are: `core`'s, or loom's in the models of `tests/models`.
 
@@ -33,7 +34,7 @@ use Ordering::{Acquire, Relaxed, Release, SeqCst};
 /// The largest count that writing can reach (semantics 35).
 pub const MAX: u64 = u64::MAX - 1;
 
-/// The count of a closed cell. Nothing can be added to it, and clients do not read it.
+/// The count of a closed cell. Nothing can be added to it, and clients do not read it. In memory it is zero.
 const CLOSED: u64 = u64::MAX;
 
 /// How often an operation tries to exchange the count.
@@ -171,11 +172,12 @@ impl Gate {
     }
 }
 
-/// The cell, at the start of a page. All zeros is one that no client uses.
+/// The cell, at the start of a page. All zeros is one that is [closed](Self::close).
 #[derive(Debug, Default)]
 #[repr(C, align(64))]
 pub struct Cell {
-    count: AtomicU64,
+    /// The count with all its bits inverted.
+    inverted: AtomicU64,
     flags: AtomicU32,
     interest: AtomicU32,
     readable: Gate,
@@ -185,7 +187,7 @@ pub struct Cell {
 impl Cell {
     /// Makes a counter of it. The cell is the caller's alone.
     pub fn open(&self, count: u64, mode: Mode, nonblocking: bool) {
-        self.count.store(count.min(MAX), Relaxed);
+        self.inverted.store(!count.min(MAX), Relaxed);
         let mode = if mode == Mode::Semaphore { SEMAPHORE } else { 0 };
         let nonblocking = if nonblocking { NONBLOCK } else { 0 };
         // Release: the count comes first for who sees that it is a cell.
@@ -194,7 +196,7 @@ impl Cell {
 
     /// Makes a cell of it whose count no client can change, nor eventd make larger.
     pub fn close(&self) {
-        self.count.store(CLOSED, Relaxed);
+        self.inverted.store(!CLOSED, Relaxed);
         self.flags.store(0, Relaxed);
     }
 
@@ -251,14 +253,14 @@ impl Cell {
     #[must_use]
     pub fn readiness(&self) -> Readiness {
         // SeqCst: the look at the count after eventd's interest was set.
-        let count = self.count.load(SeqCst);
+        let count = !self.inverted.load(SeqCst);
         Readiness { readable: count > 0, writable: count < MAX, error: count > MAX }
     }
 
     /// The count, for those who look on.
     #[must_use]
     pub fn count(&self) -> u64 {
-        self.count.load(Relaxed)
+        !self.inverted.load(Relaxed)
     }
 
     /// Whether O_NONBLOCK is set. Who waits already goes on waiting when it changes (semantics 7), so this is asked once for an operation.
@@ -291,7 +293,7 @@ impl Cell {
     /// Exchanges the count for what `next` makes of it, and returns what it was.
     fn change(&self, side: Side, next: impl Fn(u64) -> Option<u64>) -> Result<u64, Refused> {
         // SeqCst: this is the look at the count of who has left word, in a gate or as eventd's interest. The same holds for an exchange that fails.
-        let mut seen = self.count.load(SeqCst);
+        let mut seen = !self.inverted.load(SeqCst);
         for _ in 0..TRIES {
             if seen == CLOSED && side == Side::Client {
                 return Err(Refused::NotLive);
@@ -300,9 +302,9 @@ impl Cell {
             // SeqCst: the change, before the look for word in `after`. It also publishes what came before a write to who reads it: all steps on the
             // count after `open` are read-modify-writes, so a read synchronises with all writes whose values it takes. An exchange that fails
             // without cause would be counted for another's success, hence not the weak one.
-            match self.count.compare_exchange(seen, wanted, SeqCst, SeqCst) {
+            match self.inverted.compare_exchange(!seen, !wanted, SeqCst, SeqCst) {
                 Ok(_) => return Ok(seen),
-                Err(now) => seen = now,
+                Err(now) => seen = !now,
             }
         }
         Err(Refused::Contended)

@@ -8,6 +8,7 @@ extern crate alloc;
 use core::sync::atomic;
 
 pub mod cell;
+mod client;
 mod errno;
 mod eventfd;
 pub mod name;
@@ -22,6 +23,7 @@ pub mod table;
 #[cfg(test)]
 mod tests;
 
+pub use client::Client;
 pub use errno::Errno;
 pub use eventfd::{CELL, EFD_CLOEXEC, EFD_NONBLOCK, EFD_SEMAPHORE, TELL, eventfd, eventfd_read, eventfd_write};
 pub use path::CONTENT_MAX;

@@ -2,8 +2,11 @@
 
 use crate::Errno;
 use crate::name::{self, ENCODED_MAX};
+use crate::sys;
 
 const ROOT: &[u8] = b"/scheme/eventd/";
+/// Where eventfds are.
+pub(crate) const EVENTFDS: &[u8] = b"/scheme/eventd/eventfd/";
 /// Where signalfds are.
 pub(crate) const SIGNALFDS: &[u8] = b"/scheme/eventd/signalfd/";
 const NEW_SEMAPHORE: &[u8] = b"new/sem/";
@@ -110,6 +113,14 @@ impl Path {
     pub(crate) fn relative(&self) -> &[u8] {
         &self.bytes[ROOT.len()..self.len]
     }
+}
+
+/// Whether the file of a descriptor is in the directory `directory`, whose name ends with a slash.
+pub(crate) fn is_below(descriptor: usize, directory: &[u8]) -> Result<bool, Errno> {
+    let mut path = [0; MAX_LEN];
+    let start = &mut path[..directory.len().min(MAX_LEN)];
+    let len = sys::path(descriptor, start)?;
+    Ok(start.get(..len) == Some(directory))
 }
 
 #[cfg(test)]

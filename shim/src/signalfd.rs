@@ -2,7 +2,7 @@
 
 use crate::Errno;
 use crate::eventfd::{CLOEXEC, EFD_CLOEXEC, EFD_NONBLOCK, NONBLOCK, open_flags};
-use crate::path::{Path, SIGNALFDS};
+use crate::path::{self, Path, SIGNALFDS};
 use crate::sys;
 
 /// Sets FD_CLOEXEC.
@@ -43,11 +43,9 @@ pub fn signalfd(root: Option<usize>, fd: i32, mask: u64, flags: i32) -> Result<i
 
 /// A call that its scheme does not know could be taken for another one, so it is made only on what is a signalfd by its path.
 fn is_signalfd(descriptor: usize) -> Result<bool, Errno> {
-    let mut path = [0; SIGNALFDS.len()];
-    match sys::path(descriptor, &mut path) {
-        Ok(len) => Ok(path.get(..len) == Some(SIGNALFDS)),
+    match path::is_below(descriptor, SIGNALFDS) {
         Err(Errno::EBADF) => Err(Errno::EBADF),
         // Not everything has a path.
-        Err(_) => Ok(false),
+        is_signalfd => Ok(is_signalfd.unwrap_or(false)),
     }
 }

@@ -1,6 +1,8 @@
 //! The functions of libredox's C ABI that the shim calls.
 #![allow(unsafe_code)]
 
+use core::sync::atomic::AtomicU32;
+
 use crate::Errno;
 use crate::path::Path;
 
@@ -17,6 +19,10 @@ unsafe extern "C-unwind" {
     fn redox_mmap_v1(address: *mut (), len: usize, prot: u32, flags: u32, fd: usize, offset: u64) -> usize;
     fn redox_munmap_v1(address: *mut (), len: usize) -> usize;
     fn redox_fpath_v1(fd: usize, base: *mut u8, len: usize) -> usize;
+    fn redox_dup_v1(fd: usize, argument: *const u8, len: usize) -> usize;
+    // These two libredox does not declare; relibc has them beside the functions that it does.
+    fn redox_futex_wait_v0(word: *mut u32, value: u32, deadline: *const ()) -> usize;
+    fn redox_futex_wake_v0(word: *mut u32, count: u32) -> usize;
     fn redox_sys_call_v0(
         fd: usize,
         payload: *mut u8,
@@ -48,6 +54,8 @@ pub(crate) mod flag {
     pub(crate) const O_EXCL: u32 = 0x0800_0000;
     pub(crate) const AT_FDCWD: usize = (-100_isize).cast_unsigned();
     pub(crate) const MAP_SHARED: u32 = 0x0001;
+    pub(crate) const MAP_PRIVATE: u32 = 0x0002;
+    pub(crate) const MAP_FIXED: u32 = 0x0004;
     pub(crate) const CALL_WRITE: usize = 1 << 9;
     pub(crate) const PROT_READ_WRITE: u32 = 0x0006;
 }
@@ -62,6 +70,8 @@ pub(crate) mod flag {
     pub(crate) const O_EXCL: u32 = 0o200;
     pub(crate) const AT_FDCWD: usize = (-100_isize).cast_unsigned();
     pub(crate) const MAP_SHARED: u32 = 0x01;
+    pub(crate) const MAP_PRIVATE: u32 = 0x02;
+    pub(crate) const MAP_FIXED: u32 = 0x10;
     pub(crate) const CALL_WRITE: usize = 1 << 9;
     pub(crate) const PROT_READ_WRITE: u32 = 0x03;
 }
@@ -131,8 +141,64 @@ pub(crate) fn map_page(fd: usize) -> Result<usize, Errno> {
 /// # Safety
 /// The mapping at `address` was made by [`map_page`], and nobody uses it any more.
 pub(crate) unsafe fn unmap_page(address: usize) {
+    // SAFETY: the caller's promise.
+    unsafe { unmap(address, PAGE_SIZE) };
+}
+
+/// # Safety
+/// Nobody uses the mapping any more.
+pub(crate) unsafe fn unmap(address: usize, len: usize) {
     // SAFETY: the caller's promise. It fails only for what is no mapping.
-    unsafe { redox_munmap_v1(core::ptr::with_exposed_provenance_mut(address), PAGE_SIZE) };
+    unsafe { redox_munmap_v1(core::ptr::with_exposed_provenance_mut(address), len) };
+}
+
+/// What mmap takes for "no file".
+const ANONYMOUS: usize = usize::MAX;
+const PROT_NONE: u32 = 0;
+
+/// Takes a range of addresses that nobody else gets, and that cannot be used before something is mapped there.
+pub(crate) fn reserve(len: usize) -> Result<usize, Errno> {
+    // SAFETY: a new mapping at an address that the system chooses touches no memory in use.
+    demux(unsafe { redox_mmap_v1(core::ptr::null_mut(), len, PROT_NONE, flag::MAP_PRIVATE, ANONYMOUS, 0) })
+}
+
+/// Maps the page of a descriptor over what is at `address`, shared, for reading and writing.
+///
+/// # Safety
+/// What is there is in a range of [`reserve`], and nobody minds that it goes.
+pub(crate) unsafe fn map_page_at(address: usize, fd: usize) -> Result<(), Errno> {
+    let (address, flags) = (core::ptr::with_exposed_provenance_mut(address), flag::MAP_SHARED | flag::MAP_FIXED);
+    // SAFETY: the caller's promise.
+    demux(unsafe { redox_mmap_v1(address, PAGE_SIZE, flag::PROT_READ_WRITE, flags, fd, 0) }).map(drop)
+}
+
+/// Maps a page of zeros of this process's own over what is at `address`.
+///
+/// # Safety
+/// As for [`map_page_at`].
+pub(crate) unsafe fn map_zeros_at(address: usize) -> Result<(), Errno> {
+    let (address, flags) = (core::ptr::with_exposed_provenance_mut(address), flag::MAP_PRIVATE | flag::MAP_FIXED);
+    // SAFETY: the caller's promise.
+    demux(unsafe { redox_mmap_v1(address, PAGE_SIZE, flag::PROT_READ_WRITE, flags, ANONYMOUS, 0) }).map(drop)
+}
+
+/// A new descriptor of what the scheme of `fd` answers to the argument.
+pub(crate) fn dup(fd: usize, argument: &[u8]) -> Result<usize, Errno> {
+    // SAFETY: the pointer and the length are those of a slice.
+    demux(unsafe { redox_dup_v1(fd, argument.as_ptr(), argument.len()) })
+}
+
+/// Sleeps until somebody wakes those at `word`, in whatever process; EAGAIN if it does not hold `value`.
+pub(crate) fn futex_wait(word: &AtomicU32, value: u32) -> Result<(), Errno> {
+    // SAFETY: the word is mapped as long as it is borrowed; there is no deadline.
+    demux(unsafe { redox_futex_wait_v0(word.as_ptr(), value, core::ptr::null()) }).map(drop)
+}
+
+/// Wakes all who sleep at `word`.
+pub(crate) fn futex_wake(word: &AtomicU32) {
+    // It fails only for a word that is not mapped.
+    // SAFETY: the system looks up who sleeps there, and leaves what it holds alone.
+    unsafe { redox_futex_wake_v0(word.as_ptr(), u32::MAX) };
 }
 
 /// The path of an open file, as far as it fits.

@@ -3,6 +3,10 @@
 //! The cell of descriptor `n` is mapped in page `n` of a range of addresses that the process has reserved, so an address means the same number as
 //! long as the process lives. The table has a word per descriptor. A descriptor that is no eventfd costs one comparison and one load.
 //!
+//! Nobody asks the system what a number is before somebody has said that it is an eventfd: its maker, or who has duplicated one. To ask once after
+//! every open would cost a program that opens files more than it could ever gain, on Redox a request to the file's scheme. It may be said of what is
+//! none; the system is asked before anything is mapped.
+//!
 //! The table never knows more than the system: whenever it is not sure, an operation takes the system's way, which is always right. So nobody waits
 //! for anybody, and a signal handler can do anything whatever it has interrupted. What could go wrong is only that a word says "mapped" of a number
 //! that has become another file; hence:
@@ -28,10 +32,12 @@
 use super::atomic::{AtomicU32, Ordering};
 use Ordering::{Acquire, Relaxed, Release};
 
-/// What the number is, if it is known.
+/// What the number is.
 const KNOWN: u32 = 3;
-const UNKNOWN: u32 = 0;
-const OTHER: u32 = 1;
+/// Whatever it is, operations take the system's way.
+const SYSTEM: u32 = 0;
+/// Somebody has said that it is an eventfd.
+const EXPECTED: u32 = 1;
 const MAPPED: u32 = 2;
 /// Somebody finds out, and may map at the address.
 const FINDING: u32 = 4;
@@ -41,21 +47,10 @@ const CLOSERS: u32 = GENERATION - CLOSER;
 /// How often closing has begun, in the bits from here on.
 const GENERATION: u32 = 1 << 12;
 
-/// What a descriptor was found to be.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Found {
-    /// An eventfd. Its cell is mapped in its page.
-    Mapped,
-    /// Something else, or an eventfd that cannot be mapped.
-    Other,
-    /// Not open. That is not remembered, since nobody says when it will be.
-    Nothing,
-}
-
 /// The range of pages. None of its calls may wait for another thread.
 pub trait Pages {
-    /// Finds out what a descriptor is. If it is an eventfd, maps its cell over what is in its page.
-    fn find(&self, descriptor: usize) -> Found;
+    /// Maps the cell of a descriptor over what is in its page, if it is an eventfd whose cell can be had; returns whether it was.
+    fn find(&self, descriptor: usize) -> bool;
 
     /// Puts a fresh page with a closed cell over what is in the page of a descriptor, in one step.
     fn replace(&self, descriptor: usize);
@@ -83,9 +78,36 @@ impl<'a> Table<'a> {
         let seen = word.load(Acquire);
         match seen & KNOWN {
             MAPPED => true,
-            UNKNOWN if seen & (FINDING | CLOSERS) == 0 => find(descriptor, word, seen, pages),
+            EXPECTED if seen & (FINDING | CLOSERS) == 0 => find(descriptor, word, seen, pages),
             _ => false,
         }
+    }
+
+    /// Whether `descriptor` is an eventfd, as far as anybody has said.
+    #[inline]
+    #[must_use]
+    pub fn is_eventfd(&self, descriptor: usize) -> bool {
+        // Relaxed: it is a guess, which the system confirms.
+        self.words.get(descriptor).is_some_and(|word| word.load(Relaxed) & KNOWN != SYSTEM)
+    }
+
+    /// A number that is another one after `descriptor` has been closed, or assigned to.
+    #[must_use]
+    pub fn generation(&self, descriptor: usize) -> u32 {
+        // Acquire: who finds a page closed sees the generation that closing it began with, as the system orders the two.
+        self.words.get(descriptor).map_or(0, |word| word.load(Acquire) & !(GENERATION - 1))
+    }
+
+    /// Says that the system has given `descriptor` to an eventfd.
+    pub fn expect(&self, descriptor: usize, pages: &impl Pages) {
+        let Some(word) = self.words.get(descriptor) else { return };
+        // Relaxed: it is still a guess.
+        if word.load(Relaxed) & KNOWN == MAPPED {
+            // It was closed by a call that did not come here.
+            self.close(descriptor, pages, || ());
+        }
+        // Relaxed: as above. It is left alone if it is mapped by now.
+        let _already_known = word.fetch_update(Relaxed, Relaxed, |word| (word & KNOWN == SYSTEM).then_some(word | EXPECTED));
     }
 
     /// Closes `descriptor`: `system` does it, or assigns something else to the number.
@@ -120,17 +142,13 @@ fn find(descriptor: usize, word: &AtomicU32, seen: u32, pages: &impl Pages) -> b
         return false;
     }
     let found = pages.find(descriptor);
-    let known = match found {
-        Found::Mapped => MAPPED,
-        Found::Other => OTHER,
-        Found::Nothing => UNKNOWN,
-    };
+    let known = if found { MAPPED } else { SYSTEM };
     // Release: the page comes first for who sees it entered. It fails if a close has begun, which did not see that there was a page to replace.
     // What the system said of the number may have been true before that close only.
-    if word.compare_exchange(seen | FINDING, seen | known, Release, Relaxed).is_ok() {
-        return found == Found::Mapped;
+    if word.compare_exchange(seen | FINDING, seen & !KNOWN | known, Release, Relaxed).is_ok() {
+        return found;
     }
-    if found == Found::Mapped {
+    if found {
         pages.replace(descriptor);
     }
     // Release: nobody maps before the page is replaced.

@@ -11,7 +11,7 @@ use loom::thread;
 #[path = "../../../shim/src/table.rs"]
 pub mod table;
 
-use table::{Found, Pages, Table};
+use table::{Pages, Table};
 
 /// The number that the models are about.
 const DESCRIPTOR: usize = 0;
@@ -34,17 +34,12 @@ struct Process {
 }
 
 impl Pages for Process {
-    fn find(&self, descriptor: usize) -> Found {
+    fn find(&self, descriptor: usize) -> bool {
         assert_eq!(descriptor, DESCRIPTOR);
         // The number can become something else between this step and the next.
-        match self.file() {
-            File::Nothing => Found::Nothing,
-            File::Other => Found::Other,
-            File::Eventfd(number) => {
-                self.page.store(number, Relaxed);
-                Found::Mapped
-            }
-        }
+        let File::Eventfd(number) = self.file() else { return false };
+        self.page.store(number, Relaxed);
+        true
     }
 
     fn replace(&self, descriptor: usize) {
@@ -54,8 +49,12 @@ impl Pages for Process {
 }
 
 impl Process {
+    /// With a number that somebody has said to be an eventfd.
     fn new(file: File) -> Arc<Self> {
-        Arc::new(Self { words: [atomic::AtomicU32::new(0)], file: Mutex::new(file), page: AtomicUsize::new(CLOSED) })
+        let (words, page) = ([atomic::AtomicU32::new(0)], AtomicUsize::new(CLOSED));
+        let process = Self { words, file: Mutex::new(file), page };
+        process.table().expect(DESCRIPTOR, &process);
+        Arc::new(process)
     }
 
     fn table(&self) -> Table<'_> {
@@ -66,8 +65,17 @@ impl Process {
         *self.file.lock().unwrap()
     }
 
+    /// The number was closed before.
     fn open(&self, file: File) {
         *self.file.lock().unwrap() = file;
+        self.expect(file);
+    }
+
+    /// Whoever made an eventfd says so.
+    fn expect(&self, file: File) {
+        if matches!(file, File::Eventfd(_)) {
+            self.table().expect(DESCRIPTOR, self);
+        }
     }
 
     fn close(&self) {
@@ -76,7 +84,8 @@ impl Process {
 
     /// dup2, or close.
     fn assign(&self, file: File) {
-        self.table().close(DESCRIPTOR, self, || self.open(file));
+        self.table().close(DESCRIPTOR, self, || *self.file.lock().unwrap() = file);
+        self.expect(file);
     }
 
     /// What an operation reaches: a cell, or whatever the system has.
@@ -253,7 +262,7 @@ impl Interrupted<'_> {
 }
 
 impl Pages for Interrupted<'_> {
-    fn find(&self, descriptor: usize) -> Found {
+    fn find(&self, descriptor: usize) -> bool {
         if self.before {
             self.interrupt();
         }
@@ -285,13 +294,13 @@ fn a_handler_does_not_wait() {
     });
 }
 
-/// The system is asked once what a number is, unless it is nothing yet.
+/// The system is asked once what a number is, and not before somebody has said that it is an eventfd.
 #[test]
 fn asked_once() {
-    struct Asked(Cell<u32>, Found);
+    struct Asked(Cell<u32>, bool);
 
     impl Pages for Asked {
-        fn find(&self, _descriptor: usize) -> Found {
+        fn find(&self, _descriptor: usize) -> bool {
             self.0.set(self.0.get() + 1);
             self.1
         }
@@ -300,14 +309,33 @@ fn asked_once() {
     }
 
     explore(1, || {
-        for (found, times) in [(Found::Other, 1), (Found::Mapped, 1), (Found::Nothing, 3)] {
+        for is_eventfd in [false, true] {
             let words = [atomic::AtomicU32::new(0)];
-            let asked = Asked(Cell::new(0), found);
+            let (table, asked) = (Table::new(&words), Asked(Cell::new(0), is_eventfd));
+            assert!(!table.is_eventfd(DESCRIPTOR) && !table.is_mapped(DESCRIPTOR, &asked));
+            assert_eq!(asked.0.get(), 0);
+            table.expect(DESCRIPTOR, &asked);
+            assert!(table.is_eventfd(DESCRIPTOR));
             for _ in 0..3 {
-                assert_eq!(Table::new(&words).is_mapped(DESCRIPTOR, &asked), found == Found::Mapped);
+                assert_eq!(table.is_mapped(DESCRIPTOR, &asked), is_eventfd);
             }
-            assert_eq!(asked.0.get(), times);
+            assert_eq!(table.is_eventfd(DESCRIPTOR), is_eventfd);
+            assert_eq!(asked.0.get(), 1);
         }
+    });
+}
+
+/// A number that was closed by a call of which the table does not hear: what is made there next is reached.
+#[test]
+fn closed_unheard() {
+    explore(4, || {
+        let process = Process::new(File::Eventfd(1));
+        process.assert_known(File::Eventfd(1));
+        let other = spawn(&process, Process::reach);
+        process.open(File::Eventfd(2));
+        assert_eq!(process.reach(), File::Eventfd(2));
+        assert!(matches!(other.join().unwrap(), File::Eventfd(_)));
+        process.assert_known(File::Eventfd(2));
     });
 }
 
