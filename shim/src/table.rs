@@ -107,7 +107,8 @@ impl<'a> Table<'a> {
             self.close(descriptor, pages, || ());
         }
         // Relaxed: as above. It is left alone if it is mapped by now.
-        let _already_known = word.fetch_update(Relaxed, Relaxed, |word| (word & KNOWN == SYSTEM).then_some(word | EXPECTED));
+        let _already_known =
+            word.fetch_update(Relaxed, Relaxed, |word| (word & KNOWN == SYSTEM).then_some(word | EXPECTED));
     }
 
     /// Closes `descriptor`: `system` does it, or assigns something else to the number.
