@@ -11,8 +11,8 @@
 //! as it is in many functions of a C library. Only null is left to the system.
 #![allow(unsafe_code)]
 
-use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use Ordering::Relaxed;
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use crate::cell::{After, Cell, Gate, Refused, Side};
 use crate::path::{self, EVENTFDS};

@@ -7,8 +7,12 @@ pub struct Errno(pub i32);
 impl Errno {
     /// No such file.
     pub const ENOENT: Self = Self(2);
+    /// Interrupted by a signal.
+    pub const EINTR: Self = Self(4);
     /// Bad descriptor.
     pub const EBADF: Self = Self(9);
+    /// To be tried again.
+    pub const EAGAIN: Self = Self(11);
     /// No memory.
     pub const ENOMEM: Self = Self(12);
     /// Permission denied.
