@@ -6,6 +6,8 @@
 
 use std::cell::RefCell;
 use std::ffi::{CStr, c_char, c_int, c_long, c_uint, c_void};
+use std::io::Write;
+use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -13,6 +15,7 @@ use std::sync::{Arc, OnceLock};
 use event::raw::RawEventV1;
 use libredox::data::{SigSet, TimeSpec};
 use rustix::event::Timespec;
+use rustix::fs::{CWD, readlinkat_raw};
 use syscall::data::NewFdParams;
 use syscall::error::{EBADF, EINVAL, EIO, ENAMETOOLONG, ENODEV, ENOSYS, EOPNOTSUPP, EPERM, Error, Result};
 use syscall::flag::{CallFlags, F_GETFD, F_SETFD, F_SETFL, O_NONBLOCK, SchemeSocketCall};
@@ -36,7 +39,13 @@ unsafe extern "C-unwind" {
     fn libc_read(fd: c_int, base: *mut c_void, len: usize) -> isize;
     #[link_name = "write"]
     fn libc_write(fd: c_int, base: *const c_void, len: usize) -> isize;
+    #[link_name = "syscall"]
+    fn libc_syscall(number: c_long, ...) -> c_long;
+    fn pthread_setcanceltype(kind: c_int, old: *mut c_int) -> c_int;
 }
+
+/// `PTHREAD_CANCEL_ASYNCHRONOUS` of glibc.
+const CANCEL_ASYNCHRONOUS: c_int = 1;
 
 /// An errno of this crate's own: its text, which redox_strerror_v1 gives, says what went wrong.
 const EXPLAINED: i32 = 4000;
@@ -295,17 +304,33 @@ unsafe extern "C" fn redox_fstat_v1(fd: usize, stat: *mut libc::stat) -> RawResu
     mux(descriptor(fd).and_then(|fd| checked(unsafe { libc::fstat(fd, stat) })))
 }
 
+/// The path of an open file, as /proc tells it.
+pub(crate) fn path_of_descriptor(number: c_int, room: &mut [MaybeUninit<u8>]) -> Option<&[u8]> {
+    let mut link = [0; 32];
+    write!(&mut link[..], "/proc/self/fd/{number}\0").ok()?;
+    let link = CStr::from_bytes_until_nul(&link).ok()?;
+    readlinkat_raw(CWD, link, room).ok().map(|(path, _)| &*path)
+}
+
 /// The path of an open file as a Redox program knows it: what is below SCHEME_ROOT is below `/scheme/`.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn redox_fpath_v1(fd: usize, base: *mut u8, len: usize) -> RawResult {
     let path = || {
-        let path = rustix::fs::readlink(format!("/proc/self/fd/{}", descriptor(fd)?), Vec::new());
-        let path = path.map_err(|_| Error::new(EBADF))?;
-        let path = fuse::scheme_path(path.as_bytes()).unwrap_or_else(|| path.as_bytes().to_vec());
-        let len = path.len().min(len);
-        // SAFETY: libredox passes a slice, which is as long as said.
-        unsafe { base.copy_from_nonoverlapping(path.as_ptr(), len) };
-        Ok(len)
+        // It allocates nothing: signal handlers may use it.
+        let mut room = [MaybeUninit::uninit(); libc::PATH_MAX as usize];
+        let path = path_of_descriptor(descriptor(fd)?, &mut room).ok_or(Error::new(EBADF))?;
+        let parts = match fuse::below_root(path) {
+            Some(rest) => [SCHEMES, rest],
+            None => [path, &[]],
+        };
+        let mut written = 0;
+        for part in parts {
+            let copied = part.len().min(len - written);
+            // SAFETY: libredox passes a slice, which is as long as said.
+            unsafe { base.add(written).copy_from_nonoverlapping(part.as_ptr(), copied) };
+            written += copied;
+        }
+        Ok(written)
     };
     mux(path())
 }
@@ -430,18 +455,26 @@ unsafe extern "C" fn redox_mmap_v1(
     offset: u64,
 ) -> RawResult {
     let map = || {
-        if fd == NO_DESCRIPTOR {
-            return memory::map(len, prot).map_err(from_rustix);
+        let (prot, mut flags) = (prot.cast_signed(), flags.cast_signed());
+        let anonymous = fd == NO_DESCRIPTOR;
+        if anonymous && flags & libc::MAP_PRIVATE == 0 {
+            return memory::map(len, prot.cast_unsigned()).map_err(from_rustix);
+        }
+        let file = if anonymous { -1 } else { descriptor(fd)? };
+        if anonymous {
+            flags |= libc::MAP_ANONYMOUS;
         }
         let offset = libc::off_t::try_from(offset).map_err(|_| Error::new(EINVAL))?;
-        let (prot, flags) = (prot.cast_signed(), flags.cast_signed());
         // SAFETY: what the mapping replaces, if MAP_FIXED is given, is the caller's responsibility.
-        let mapped = unsafe { libc::mmap(address.cast(), len, prot, flags, descriptor(fd)?, offset) };
+        let mapped = unsafe { libc::mmap(address.cast(), len, prot, flags, file, offset) };
         if mapped == libc::MAP_FAILED {
             return checked(-1);
         }
+        if anonymous {
+            return Ok(mapped.expose_provenance());
+        }
         // SAFETY: mmap has just taken this descriptor.
-        mapped_files::keep(mapped.expose_provenance(), unsafe { BorrowedFd::borrow_raw(descriptor(fd)?) });
+        mapped_files::keep(mapped.expose_provenance(), unsafe { BorrowedFd::borrow_raw(file) });
         Ok(mapped.expose_provenance())
     };
     mux(map())
@@ -582,12 +615,18 @@ unsafe fn call_file(
 ) -> Result<usize> {
     let mut head = CallHead::default();
     head.metadata.iter_mut().zip(metadata).for_each(|(place, word)| *place = *word);
+    // SAFETY: the caller's descriptor is its own, or not open, and it does not close it meanwhile.
+    let file = unsafe { BorrowedFd::borrow_raw(descriptor(fd)?) };
+    if payload_len == 0 {
+        // Without an allocation, for signal handlers.
+        ioctl::exchange(file, ioctl::CALL, head.as_mut_bytes())?;
+        return Error::demux(usize::try_from(head.result).map_err(|_| Error::new(EIO))?);
+    }
     // SAFETY: the caller's promise.
     let mut argument = [head.as_bytes(), unsafe { bytes(payload, payload_len) }].concat();
-    // SAFETY: the caller's descriptor is its own, or not open, and it does not close it meanwhile.
-    ioctl::exchange(unsafe { BorrowedFd::borrow_raw(descriptor(fd)?) }, ioctl::CALL, &mut argument)?;
+    ioctl::exchange(file, ioctl::CALL, &mut argument)?;
     let (CallHead { result, .. }, answer) = CallHead::read_from_prefix(&argument).map_err(|_| Error::new(EIO))?;
-    if flags.contains(CallFlags::READ) && payload_len > 0 {
+    if flags.contains(CallFlags::READ) {
         // SAFETY: the caller's promise: the payload is to be written to, and the answer is as long as it is.
         unsafe { payload.copy_from_nonoverlapping(answer.as_ptr(), answer.len()) };
     }
@@ -679,14 +718,20 @@ extern "C" fn redox_event_queue_destroy_v1(queue: usize) -> RawResult {
 }
 
 /// Sleeps until somebody wakes those at `word`, in whatever process that maps it; not at all unless it holds `value`. The deadline is one of the monotonic
-/// clock.
+/// clock. A cancellation point, as a read that waits is; for that nothing here may need to be dropped.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn redox_futex_wait_v0(word: *mut u32, value: u32, deadline: *const TimeSpec) -> RawResult {
+unsafe extern "C-unwind" fn redox_futex_wait_v0(word: *mut u32, value: u32, deadline: *const TimeSpec) -> RawResult {
     let operation = libc::FUTEX_WAIT_BITSET;
     let any = libc::FUTEX_BITSET_MATCH_ANY;
     let nowhere = std::ptr::null::<u32>();
+    let mut kind = 0;
+    // SAFETY: as glibc does it around a system call that waits; the thread holds nothing here.
+    unsafe { pthread_setcanceltype(CANCEL_ASYNCHRONOUS, &raw mut kind) };
     // SAFETY: the kernel looks at the word itself, and finds out by itself whether it is there; the deadline is null or one.
-    mux(checked(unsafe { libc::syscall(libc::SYS_futex, word, operation, value, deadline, nowhere, any) }))
+    let waited = unsafe { libc_syscall(libc::SYS_futex, word, operation, value, deadline, nowhere, any) };
+    // SAFETY: it is what it was before. errno stays as it is.
+    unsafe { pthread_setcanceltype(kind, std::ptr::null_mut()) };
+    mux(checked(waited))
 }
 
 #[unsafe(no_mangle)]

@@ -4,15 +4,15 @@
 //! So the host keeps the handle under a name that nobody can guess, and whoever opens the name first, which is the caller, gets it.
 
 use std::ffi::CStr;
-use std::io::Write;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags, fcntl_getfl, open, readlinkat_raw, statx};
+use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags, fcntl_getfl, open, statx};
 use rustix::io::Errno;
 use syscall::error::{EINVAL, EIO, EOPNOTSUPP, Error, Result};
 use zerocopy::IntoBytes;
 
+use crate::abi::path_of_descriptor;
 use crate::ioctl::{self, Dup};
 
 const PREFIX: &str = ".dup-";
@@ -57,13 +57,8 @@ fn from_rustix(error: Errno) -> Error {
 
 /// Whether [`dup`] gave this file. The file itself says so, by the name at which it was opened: numbers of descriptors are used again.
 pub(crate) fn is_duplicate(file: BorrowedFd<'_>) -> bool {
-    let mut link = [0; 32];
-    let mut path = [MaybeUninit::uninit(); libc::PATH_MAX as usize];
-    let written = write!(&mut link[..], "/proc/self/fd/{}\0", file.as_raw_fd());
-    match (written, CStr::from_bytes_until_nul(&link)) {
-        (Ok(()), Ok(link)) => readlinkat_raw(CWD, link, &mut path[..]).is_ok_and(|(path, _)| is_name(path)),
-        _ => false,
-    }
+    let mut room = [MaybeUninit::uninit(); libc::PATH_MAX as usize];
+    path_of_descriptor(file.as_raw_fd(), &mut room).is_some_and(is_name)
 }
 
 /// Whether a path, as /proc tells those of open files, ends with a name of [`name`].

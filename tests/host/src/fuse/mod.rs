@@ -28,7 +28,7 @@ use zerocopy::{Immutable, IntoBytes};
 
 use self::duplicates::Duplicate;
 use self::mount::Mount;
-pub(crate) use self::mount::{file_path, open_root, scheme_path};
+pub(crate) use self::mount::{below_root, file_path, open_root, scheme_path};
 use self::nodes::{Nodes, is_directory};
 use self::passthrough::Backing;
 use self::wire::{

@@ -205,10 +205,14 @@ fn root() -> &'static [u8] {
     root.map_or(DEFAULT_ROOT.as_bytes(), std::ffi::CStr::to_bytes)
 }
 
+/// What follows SCHEME_ROOT in the path of a file below it, which is what follows `/scheme` for a Redox program; without the slash.
+pub(crate) fn below_root(file: &[u8]) -> Option<&[u8]> {
+    file.strip_prefix(root())?.strip_prefix(b"/")
+}
+
 /// The path below `/scheme/` of a file below SCHEME_ROOT.
 pub(crate) fn scheme_path(file: &[u8]) -> Option<Vec<u8>> {
-    let rest = file.strip_prefix(root())?.strip_prefix(b"/")?;
-    Some([b"/scheme/", rest].concat())
+    below_root(file).map(|rest| [b"/scheme/", rest].concat())
 }
 
 /// The path in the file system of the path `rest` below `/scheme/`, with a terminating zero byte, without allocating.
