@@ -6,12 +6,17 @@ use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 
 use eventd_shim::{Errno, Semaphores};
 
+use crate::descriptors::CLIENT;
+
 unsafe extern "C" {
     /// Where the C library keeps errno of the calling thread; glibc and relibc have the same name for it.
-    fn __errno_location() -> *mut c_int;
+    pub(crate) fn __errno_location() -> *mut c_int;
+    pub(crate) fn pthread_atfork(prepare: AtFork, parent: AtFork, child: AtFork) -> c_int;
 }
 
-fn result(result: Result<c_int, Errno>) -> c_int {
+type AtFork = Option<extern "C" fn()>;
+
+pub(crate) fn result(result: Result<c_int, Errno>) -> c_int {
     result.unwrap_or_else(|errno| {
         if errno != Errno::UNCHANGED {
             // SAFETY: the C library returns a valid pointer for every thread.
@@ -24,7 +29,11 @@ fn result(result: Result<c_int, Errno>) -> c_int {
 /// Creates a counter; see [`eventd_shim::eventfd()`].
 #[unsafe(no_mangle)]
 extern "C-unwind" fn eventfd(initval: c_uint, flags: c_int) -> c_int {
-    result(eventd_shim::eventfd(None, initval, flags))
+    let made = eventd_shim::eventfd(None, initval, flags);
+    if let Ok(fd) = made {
+        CLIENT.made(fd);
+    }
+    result(made)
 }
 
 /// Reads a counter; see [`eventd_shim::eventfd_read`].
@@ -81,7 +90,6 @@ type Mode = c_uint;
 unsafe extern "C" {
     fn pthread_mutex_lock(mutex: *mut c_void) -> c_int;
     fn pthread_mutex_unlock(mutex: *mut c_void) -> c_int;
-    fn pthread_atfork(prepare: extern "C" fn(), parent: extern "C" fn(), child: extern "C" fn()) -> c_int;
     fn pthread_setcancelstate(state: c_int, old: *mut c_int) -> c_int;
     fn sem_init(sem: *mut c_void, pshared: c_int, value: c_uint) -> c_int;
 }
@@ -124,7 +132,7 @@ fn with_table<T>(change: impl FnOnce(&mut Semaphores) -> T) -> T {
     let (table, at_fork) = unsafe { (&mut *TABLE.content.get(), &mut *TABLE.at_fork.get()) };
     if !*at_fork {
         // SAFETY: the handlers only lock and unlock. If there is no memory for them, the next call tries again.
-        *at_fork = unsafe { pthread_atfork(lock, unlock, unlock) } == 0;
+        *at_fork = unsafe { pthread_atfork(Some(lock), Some(unlock), Some(unlock)) } == 0;
     }
     let result = change(table);
     unlock();

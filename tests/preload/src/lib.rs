@@ -1,12 +1,15 @@
 //! `LD_PRELOAD=libeventd_preload.so` puts the shim's C functions in front of glibc's.
 //!
-//! Nothing is passed on to glibc: if eventd does not run, the program sees the error of the open. With `EVENTD_DEBUG=1` a line on standard error says so.
+//! No eventfd, signalfd or semaphore is made by glibc: if eventd does not run, the program sees the error of the open. With `EVENTD_DEBUG=1` a line on standard
+//! error says so. Functions that all descriptors share are passed on to glibc unless the descriptor is an eventfd.
 #![feature(c_variadic)]
 #![allow(unsafe_code)]
 
 use std::ffi::CStr;
 
 mod c_abi;
+mod descriptors;
+mod vfork;
 
 /// Runs when the library is loaded.
 #[used]
@@ -14,6 +17,7 @@ mod c_abi;
 static ON_LOAD: extern "C" fn() = on_load;
 
 extern "C" fn on_load() {
+    vfork::on_load();
     scheme_host::lend_signals("/scheme/eventd/signalfd/");
     if std::env::var_os("EVENTD_DEBUG").is_some_and(|value| value == "1") {
         scheme_host::on_open_error(report);
