@@ -9,6 +9,9 @@ work=$repository/target/redox
 cpus=${REDOX_CPUS:-1 2}
 boot_limit=${REDOX_BOOT_SECONDS:-600}
 target=x86_64-unknown-redox
+grounds=redox
+# What the patches in kernel-patch mend.
+[ -n "${REDOX_SIGNALS:-}" ] || grounds="redox redox-unpatched"
 
 fail() {
     echo "test-redox: $*" >&2
@@ -50,7 +53,7 @@ base_file() {
 }
 
 compile() { # SOURCE OUTPUT
-    "$cc" -std=gnu11 -O1 -pthread -Wl,--gc-sections -Wno-deprecated-declarations -DTIME_LIMIT_SECONDS=30 -DCREATIONS=${REDOX_CREATIONS:-1000} -DROUNDS=${REDOX_ROUNDS:-1000} "$1" -o "$2" || fail "cannot compile $1"
+    "$cc" -std=gnu11 -O1 -pthread -Wl,--gc-sections -Wno-deprecated-declarations -DTIME_LIMIT_SECONDS=30 -DCREATIONS=${REDOX_CREATIONS:-1000} -DROUNDS=${REDOX_ROUNDS:-1000} -DVALUES=${REDOX_VALUES:-10000} "$1" -o "$2" || fail "cannot compile $1"
 }
 
 build() {
@@ -141,6 +144,6 @@ for count in $cpus; do
     start=$SECONDS
     boot "$count" "$log"
     echo "$count CPU(s), $((SECONDS - start)) s, serial log: $log"
-    "$repository/target/release/redox-report" "$log" "$work/native" "$repository/tests/conformance/exceptions.txt" || status=1
+    "$repository/target/release/redox-report" "$log" "$work/native" "$repository/tests/conformance/exceptions.txt" $grounds || status=1
 done
 exit $status
