@@ -4,11 +4,12 @@
 # make check  formatting and lints, as CI wants them
 # make check-redox  type-checks eventd and the shim for Redox
 # make test-redox   boots Redox with eventd in QEMU; docs/redox.md says what it needs
+# make bench-redox  what eventd costs there, with the same parts
 
 SCHEME_ROOT ?= /tmp/scheme
 export SCHEME_ROOT
 
-.PHONY: run build test bench check check-redox check-redox-if-possible test-redox clean
+.PHONY: run build test bench check check-redox check-redox-if-possible test-redox bench-redox clean
 
 run: build
 	@echo
@@ -45,7 +46,10 @@ check-redox-if-possible:
 	@tests/redox/check.sh || { status=$$?; [ $$status = 3 ] && echo "check-redox: skipped" || exit $$status; }
 
 test-redox:
-	@tests/redox/run.sh
+	@tests/redox/run.sh test
+
+bench-redox:
+	@tests/redox/run.sh bench
 
 clean:
 	cargo clean

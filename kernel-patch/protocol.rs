@@ -41,8 +41,8 @@
 //!   after it was read. It may be gone by the time (taken by the process): a hint to look, not a promise.
 //! - `pid | ENDED`: the process has ended and its watch is gone. Pids are never used again. News of the same pid may come before it, not after it.
 //!
-//! The handle can be watched by an event queue (`EVENT_READ`). An event is triggered when there was no unread news and now is, and again after a read that
-//! left some behind. So reading once per event is enough.
+//! The handle can be watched by an event queue (`EVENT_READ`). An event is triggered when news comes and the last read found none (EAGAIN). So read until then
+//! for each event: a stream of signals costs one event, and not one each.
 //!
 //! # The kernel: a request's own thread
 //!

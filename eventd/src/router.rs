@@ -80,7 +80,7 @@ impl SignalRouter {
         Ok(move || {
             while queue.next_event().is_ok() {
                 let mut news = [0; 64 * size_of::<u64>()];
-                // An event comes again as long as there is something left, but one too many does no harm.
+                // Until the end, as the next event comes for what comes after that.
                 while let Ok(len @ 1..) = call::read(handle, &mut news) {
                     if call::write(descriptor, &news[..len]).is_err() {
                         return;

@@ -1,17 +1,24 @@
 #!/bin/bash
-# Boots Redox with eventd under QEMU, runs the conformance programs there, and compares with native Linux.
+# Boots Redox with eventd under QEMU. "run.sh test" runs the conformance programs there and compares with native Linux; "run.sh bench" runs the benchmarks.
 # docs/redox.md says what the variables below stand for and where to find these parts.
 set -euo pipefail
 
 repository=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd)
 here=$repository/tests/redox
 work=$repository/target/redox
-cpus=${REDOX_CPUS:-1 2}
+action=${1:-test}
 boot_limit=${REDOX_BOOT_SECONDS:-600}
 target=x86_64-unknown-redox
+grounds=redox
+# What the patches in kernel-patch mend.
+[ -n "${REDOX_SIGNALS:-}" ] || grounds="redox redox-unpatched"
+
+say() {
+    echo "$action-redox: $*" >&2
+}
 
 fail() {
-    echo "test-redox: $*" >&2
+    say "$@"
     exit 1
 }
 
@@ -21,7 +28,7 @@ check_parts() {
         [ -n "${!variable:-}" ] || missing="$missing $variable"
     done
     if [ -n "$missing" ]; then
-        echo "test-redox: these variables are not set:$missing" >&2
+        say "these variables are not set:$missing"
         cat >&2 <<'TEXT'
   REDOX_KERNEL     the kernel (an ELF file)
   REDOX_BOOTSTRAP  base's bootstrap
@@ -50,7 +57,7 @@ base_file() {
 }
 
 compile() { # SOURCE OUTPUT
-    "$cc" -std=gnu11 -O1 -pthread -Wl,--gc-sections -Wno-deprecated-declarations -DTIME_LIMIT_SECONDS=30 -DCREATIONS=${REDOX_CREATIONS:-1000} -DROUNDS=${REDOX_ROUNDS:-1000} "$1" -o "$2" || fail "cannot compile $1"
+    "$cc" -std=gnu11 -O1 -pthread -Wl,--gc-sections -Wno-deprecated-declarations -DTIME_LIMIT_SECONDS=30 -DCREATIONS=${REDOX_CREATIONS:-1000} -DROUNDS=${REDOX_ROUNDS:-1000} -DVALUES=${REDOX_VALUES:-10000} "$1" -o "$2" || fail "cannot compile $1"
 }
 
 build() {
@@ -63,7 +70,7 @@ build() {
         $cargo build --release --locked --manifest-path "$repository/Cargo.toml" -p eventd -p eventd-redox-guest --bin eventd --bin rust-eventfd ||
         fail "cannot build eventd for $target"
     cp "$work/cargo/$target/release/eventd" "$work/cargo/$target/release/rust-eventfd" "$work/bin/"
-    for source in "$here"/guest/*.c "$repository"/tests/conformance/*.c; do
+    for source in "$here"/guest/*.c "${programs[@]}"; do
         name=$(basename "$source" .c)
         case $source in
         */conformance/*) [[ $name == ${REDOX_PROGRAMS:-*} ]] || continue ;;
@@ -94,6 +101,21 @@ run_native() {
     done
 }
 
+test_commands() {
+    local name
+    echo "show /scheme/eventd /scheme/eventd/stat /scheme/eventd/list/eventfd /scheme/eventd/list/waiters"
+    echo "meet wait &"
+    echo "meet post"
+    for name in "$work"/native/*.out; do basename "$name" .out; done
+    echo "show /scheme/eventd/stat /scheme/eventd/list/eventfd /scheme/eventd/list/sem /scheme/eventd/list/waiters"
+    echo "show /scheme/logging/sys/ipc/eventd.log"
+}
+
+bench_commands() {
+    echo "bench_eventfd"
+    echo "bench_signals ${REDOX_SIGNALS:+signalfd}"
+}
+
 pack() { # OUTPUT
     local tree=$work/initfs-tree name
     rm -rf "$tree"
@@ -110,29 +132,53 @@ pack() { # OUTPUT
     cp "$(base_file 00_ipcd.service)" "$repository/recipes/eventd/init.d/00_eventd.service" \
         "$here/services/99_runner.service" "$tree/root/usr/lib/init.d/"
     echo 'PATH=/usr/bin:/scheme/initfs/bin' >"$tree/root/usr/lib/environment.d/path"
-    {
-        echo "show /scheme/eventd /scheme/eventd/stat /scheme/eventd/list/eventfd /scheme/eventd/list/waiters"
-        echo "meet wait &"
-        echo "meet post"
-        for name in "$work"/native/*.out; do basename "$name" .out; done
-        echo "show /scheme/eventd/stat /scheme/eventd/list/eventfd /scheme/eventd/list/sem /scheme/eventd/list/waiters"
-        echo "show /scheme/logging/sys/ipc/eventd.log"
-    } >"$tree/root/usr/lib/commands"
+    "${action}_commands" >"$tree/root/usr/lib/commands"
     "$(base_file redox-initfs-ar)" "$tree" "$REDOX_BOOTSTRAP" -o "$1" >"$work/archiver.log" 2>&1 ||
         fail "cannot pack the initfs: see $work/archiver.log"
 }
 
 boot() { # CPUS LOG
     timeout --kill-after=5 "$boot_limit" qemu-system-x86_64 \
-        -machine q35 -accel tcg,thread=multi -cpu max -smp "$1" -m 1024 \
+        -machine q35 "${accelerator[@]}" -cpu max -smp "$1" -m 1024 \
         -display none -vga none -nic none -no-reboot -nodefaults -monitor none -serial "file:$2" \
         -kernel "$work/loader" -initrd "$REDOX_KERNEL,$work/initfs" </dev/null ||
-        echo "test-redox: the machine did not stop by itself within $boot_limit s" >&2
+        say "the machine did not stop by itself within $boot_limit s"
 }
 
+test_results() { # LOG
+    "$repository/target/release/redox-report" "$1" "$work/native" "$repository/tests/conformance/exceptions.txt" $grounds
+}
+
+# What the programs printed, without the carriage returns of the serial line; each of them has to end well.
+bench_results() { # LOG
+    tr -d '\r' <"$1" | awk '
+        /^@begin bench/ { begun++; inside = 1; next }
+        /^@end bench/ { inside = 0; if (/: exit status 0$/) { ended++; next } }
+        /^@done/ { done = 1 }
+        inside || /^@end bench/
+        END { exit !done || ended != begun }' || { say "not everything was measured"; return 1; }
+}
+
+case $action in
+test)
+    programs=("$repository"/tests/conformance/*.c)
+    cpus=${REDOX_CPUS:-1 2}
+    accelerator=(-accel tcg,thread=multi)
+    ;;
+bench)
+    programs=("$here"/bench/*.c)
+    cpus=${REDOX_CPUS:-1}
+    # The machine's clock counts instructions, one a nanosecond: what else the host does cannot be seen in the figures.
+    accelerator=(-accel tcg,thread=single -icount shift=0,sleep=off)
+    ;;
+*)
+    echo "usage: $0 [test|bench]" >&2
+    exit 2
+    ;;
+esac
 check_parts
 build
-run_native
+[ "$action" = bench ] || run_native
 pack "$work/initfs"
 status=0
 for count in $cpus; do
@@ -141,6 +187,6 @@ for count in $cpus; do
     start=$SECONDS
     boot "$count" "$log"
     echo "$count CPU(s), $((SECONDS - start)) s, serial log: $log"
-    "$repository/target/release/redox-report" "$log" "$work/native" "$repository/tests/conformance/exceptions.txt" || status=1
+    "${action}_results" "$log" || status=1
 done
 exit $status

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use crate::counter::Counter;
 use crate::crowd::Crowd;
 use crate::failure::Result;
 use crate::measure::Line;
 use crate::ping_pong::{self, Cores};
 use crate::semaphores::{self, Call};
 use crate::wake::{self, Waiter};
-use crate::{cpu, operations};
+use crate::{cpu, operations, signals};
 
 pub(crate) struct Case {
     pub(crate) name: &'static str,
@@ -45,9 +46,16 @@ enum Work {
     SemaphorePingPong {
         cores: Cores,
     },
+    /// From a kill to the acknowledgement of the process that waits in a read of a signalfd.
+    SignalfdWake,
+    /// Realtime signals with values, from one process to the signalfd of another.
+    SignalfdStream,
+    SignalfdCreateClose,
+    /// A kill that no signalfd is about.
+    UnrelatedKill,
 }
 
-pub(crate) const CASES: [Case; 20] = [
+pub(crate) const CASES: [Case; 24] = [
     case("eventfd/write+read", Work::WriteRead { pinned: false }),
     case("eventfd/write+read-pinned", Work::WriteRead { pinned: true }),
     case("eventfd/ping-pong", ping_pong(Cores::Two)),
@@ -68,6 +76,10 @@ pub(crate) const CASES: [Case; 20] = [
     case("sem/post+wait", Work::PostWait),
     case("sem/ping-pong", Work::SemaphorePingPong { cores: Cores::Two }),
     case("sem/ping-pong-same-core", Work::SemaphorePingPong { cores: Cores::One }),
+    case("signalfd/wake", Work::SignalfdWake),
+    case("signalfd/stream", Work::SignalfdStream),
+    case("signalfd/create+close", Work::SignalfdCreateClose),
+    case("signalfd/unrelated-kill", Work::UnrelatedKill),
 ];
 
 const fn case(name: &'static str, work: Work) -> Case {
@@ -116,7 +128,7 @@ impl Case {
                 Ok(line)
             }
             Work::PingPong { cores } => ping_pong::run(budget, cores),
-            Work::CreateClose => operations::create_close(budget),
+            Work::CreateClose => operations::create_close(budget, Counter::new, Counter::is_served),
             Work::Create => operations::create(),
             Work::Wake { waiter, others } => {
                 let crowd = Crowd::of_blocked_readers(others)?;
@@ -127,6 +139,10 @@ impl Case {
             Work::Semaphore { call, others } => semaphores::call(budget, call, others),
             Work::PostWait => semaphores::post_wait(budget),
             Work::SemaphorePingPong { cores } => semaphores::ping_pong(budget, cores),
+            Work::SignalfdWake => signals::wake(budget),
+            Work::SignalfdStream => signals::stream(budget),
+            Work::SignalfdCreateClose => signals::create_close(budget),
+            Work::UnrelatedKill => signals::unrelated_kill(budget),
         }
     }
 }

@@ -1,11 +1,11 @@
 //! One eventfd counter, made through the C symbol `eventfd` and used with
 //! plain `read` and `write`.
 
-use std::fs;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
 use crate::failure::{Context, Result};
+use crate::procfs;
 use crate::sys::check;
 
 const SIZE: usize = size_of::<u64>();
@@ -37,9 +37,7 @@ impl Counter {
 
     /// Whether someone else than the kernel's own eventfd answers.
     pub(crate) fn is_served(&self) -> Result<bool> {
-        let link = format!("/proc/self/fd/{}", self.0.as_raw_fd());
-        let target = fs::read_link(&link).context(|| format!("read the link {link}"))?;
-        Ok(target.as_os_str() != "anon_inode:[eventfd]")
+        procfs::is_other_than(self.0.as_fd(), "anon_inode:[eventfd]")
     }
 }
 

@@ -1,8 +1,8 @@
-//! Native eventfd and semaphores, and those served by eventd, measured side by side.
+//! Native eventfd, signalfd and semaphores, and those served by eventd, measured side by side.
 //!
 //! `bench` (the driver) runs `bench-worker` once per case and side. The worker
-//! only knows the C symbols `eventfd` and `sem_open`; whether the system or eventd answers is
-//! decided by the `LD_PRELOAD` the driver starts it with.
+//! only knows the C symbols `eventfd`, `signalfd` and `sem_open`; whether the system or eventd
+//! answers is decided by the `LD_PRELOAD` the driver starts it with.
 
 mod args;
 mod cases;
@@ -26,6 +26,9 @@ mod scratch;
 mod semaphore;
 mod semaphores;
 mod side;
+#[expect(unsafe_code, reason = "calls signalfd and what goes with signals")]
+mod signalfd;
+mod signals;
 #[expect(unsafe_code, reason = "calls what std does not offer")]
 mod sys;
 mod wake;

@@ -30,15 +30,19 @@ pub(crate) fn write_read(budget: Duration) -> Result<Line> {
     Ok(Line { served: counter.is_served()?, summary })
 }
 
-pub(crate) fn create_close(budget: Duration) -> Result<Line> {
+pub(crate) fn create_close<T>(
+    budget: Duration,
+    create: impl Fn() -> Result<T>,
+    is_served: impl Fn(&T) -> Result<bool>,
+) -> Result<Line> {
     let summary = sample(budget, BATCH, || {
         let start = Instant::now();
         for _ in 0..BATCH {
-            drop(Counter::new()?);
+            drop(create()?);
         }
         Ok(start.elapsed())
     })?;
-    Ok(Line { served: Counter::new()?.is_served()?, summary })
+    Ok(Line { served: is_served(&create()?)?, summary })
 }
 
 /// Closes nothing while it measures: a daemon learns of closed descriptors

@@ -1,9 +1,19 @@
-//! What the kernel says about other threads and processes in their `stat`.
+//! What the kernel says of threads and processes in their `stat`, and of this process's descriptors.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+
+use crate::failure::{Context, Result};
+
+/// Whether an open file is another than the kernel's own of this name.
+pub(crate) fn is_other_than(file: BorrowedFd<'_>, own: &str) -> Result<bool> {
+    let link = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let target = fs::read_link(&link).context(|| format!("read the link {link}"))?;
+    Ok(target.as_os_str() != own)
+}
 
 /// An open `stat` file, which can be read any number of times.
 pub(crate) struct Stat(File);

@@ -216,8 +216,10 @@ pub struct SignalRouter {
     /// Processes to look at, and processes that have ended; each at most once of either kind.
     news: VecDeque<u64>,
     watched: usize,
-    /// An event is due: news came where there was none, or a read left some.
+    /// An event is due: news came, and the reader had found the end of the last.
     event_due: bool,
+    /// The reader has been woken by an event and has not found the end yet, so it needs no other.
+    awake: bool,
 }
 
 impl SignalRouter {
@@ -271,7 +273,7 @@ impl SignalRouter {
     }
 
     fn push(&mut self, news: u64) {
-        self.event_due |= self.news.is_empty();
+        self.event_due |= !core::mem::replace(&mut self.awake, true);
         self.news.push_back(news);
     }
 
@@ -280,7 +282,7 @@ impl SignalRouter {
         !self.news.is_empty()
     }
 
-    /// Moves news to `buffer`, as many as fit, and returns how many bytes. `on_heard` runs for each process to look at,
+    /// Moves news to `buffer`, as many as fit, and returns how many bytes: 0 at the end, after which there is an event for the next. `on_heard` runs for each process to look at,
     /// and arms its watch with [`heard`].
     pub fn read(&mut self, buffer: &mut [u8], mut on_heard: impl FnMut(u64)) -> usize {
         let mut bytes = 0;
@@ -292,7 +294,7 @@ impl SignalRouter {
                 on_heard(news);
             }
         }
-        self.event_due = self.has_news();
+        self.awake = bytes > 0;
         bytes
     }
 

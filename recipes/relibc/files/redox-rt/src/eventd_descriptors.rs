@@ -2,7 +2,7 @@
 //!
 //! What another process sent, or the program before exec had, is unknown here. A forked child has what its parent had. All of it can be called in signal handlers.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// As many as a process can have.
 const DESCRIPTORS: usize = crate::sys::FdTbl::CONTEXT_MAX_FILES as usize;
@@ -10,8 +10,17 @@ const DESCRIPTORS: usize = crate::sys::FdTbl::CONTEXT_MAX_FILES as usize;
 /// One bit for each. Nothing is published by it: who uses a descriptor has learnt its number from who opened it.
 static KNOWN: [AtomicU64; DESCRIPTORS / 64] = [const { AtomicU64::new(0) }; DESCRIPTORS / 64];
 
+/// Whether there has ever been one, as most programs have none.
+static ANY: AtomicBool = AtomicBool::new(false);
+
+/// Whether anything has been noted.
+pub fn any() -> bool {
+    ANY.load(Ordering::Relaxed)
+}
+
 /// `fd` is eventd's.
 pub fn note(fd: usize) {
+    ANY.store(true, Ordering::Relaxed);
     if let Some(word) = KNOWN.get(fd / 64) {
         word.fetch_or(1 << (fd % 64), Ordering::Relaxed);
     }

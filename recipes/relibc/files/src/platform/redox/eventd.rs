@@ -83,15 +83,21 @@ pub fn opened(descriptor: c_int) -> c_int {
     descriptor
 }
 
-/// Reads an event queue by `read`, which says how many bytes it has put to `events`, and leaves out what is not true of eventd's descriptors. Waits on if
-/// nothing else was there.
+/// Reads an event queue by `read`, which says how many bytes it has put to `events`, and leaves out what is not true of eventd's descriptors. If nothing else
+/// was there, waits on for what is left of `timeout`, in milliseconds, -1 for ever: the queue forgets a time limit, so `limit` sets it again.
 ///
 /// # Safety
 /// `read` puts whole events there.
 pub unsafe fn read_events(
     events: *mut Event,
+    timeout: c_int,
+    limit: impl Fn(c_int) -> Result<usize>,
     read: impl Fn() -> syscall::Result<usize>,
 ) -> syscall::Result<usize> {
+    if !eventd_descriptors::any() {
+        return read();
+    }
+    let start = milliseconds()?;
     loop {
         let count = read()? / size_of::<Event>();
         // SAFETY: they have just been put there.
@@ -115,7 +121,18 @@ pub unsafe fn read_events(
         if kept > 0 || count == 0 {
             return Ok(kept * size_of::<Event>());
         }
+        if timeout >= 0 {
+            let left = i64::from(timeout) - (milliseconds()? - start);
+            limit(left.max(0) as c_int).map_err(|Errno(errno)| Error::new(errno))?;
+        }
     }
+}
+
+/// Time that only goes forward.
+fn milliseconds() -> syscall::Result<i64> {
+    let mut now = syscall::TimeSpec::default();
+    syscall::clock_gettime(syscall::CLOCK_MONOTONIC, &mut now)?;
+    Ok(now.tv_sec * 1000 + i64::from(now.tv_nsec) / 1_000_000)
 }
 
 /// What libredox plans as its function of this name. relibc has not got it yet; should this be defined twice one day, drop it here.
