@@ -68,13 +68,17 @@ fn keeping_errno<T>(call: impl FnOnce() -> T) -> (T, *mut c_int) {
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn read(fd: c_int, buffer: *mut c_void, len: usize) -> isize {
     // SAFETY: the caller's promise.
-    if CLIENT.is_eventfd(fd)
-        && let Some(result) = serve(|| unsafe { CLIENT.read(fd, buffer.cast(), len) })
-    {
-        return result;
-    }
+    unsafe { if CLIENT.is_eventfd(fd) { read_eventfd(fd, buffer, len) } else { __read(fd, buffer, len) } }
+}
+
+/// Apart, so that all others pay for nothing but the question.
+///
+/// # Safety
+/// As for [`read`].
+#[inline(never)]
+unsafe fn read_eventfd(fd: c_int, buffer: *mut c_void, len: usize) -> isize {
     // SAFETY: the caller's promise.
-    unsafe { __read(fd, buffer, len) }
+    serve(|| unsafe { CLIENT.read(fd, buffer.cast(), len) }).unwrap_or_else(|| unsafe { __read(fd, buffer, len) })
 }
 
 /// `write(2)`.
@@ -84,13 +88,17 @@ unsafe extern "C-unwind" fn read(fd: c_int, buffer: *mut c_void, len: usize) -> 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn write(fd: c_int, buffer: *const c_void, len: usize) -> isize {
     // SAFETY: the caller's promise.
-    if CLIENT.is_eventfd(fd)
-        && let Some(result) = serve(|| unsafe { CLIENT.write(fd, buffer.cast(), len) })
-    {
-        return result;
-    }
+    unsafe { if CLIENT.is_eventfd(fd) { write_eventfd(fd, buffer, len) } else { __write(fd, buffer, len) } }
+}
+
+/// Apart, so that all others pay for nothing but the question.
+///
+/// # Safety
+/// As for [`write`].
+#[inline(never)]
+unsafe fn write_eventfd(fd: c_int, buffer: *const c_void, len: usize) -> isize {
     // SAFETY: the caller's promise.
-    unsafe { __write(fd, buffer, len) }
+    serve(|| unsafe { CLIENT.write(fd, buffer.cast(), len) }).unwrap_or_else(|| unsafe { __write(fd, buffer, len) })
 }
 
 /// read(2), if it was compiled with _FORTIFY_SOURCE and the size of the buffer is known.

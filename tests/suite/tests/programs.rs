@@ -1,8 +1,9 @@
 //! Programs that nobody here wrote, or that use libraries which nobody here wrote, unmodified on eventd.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use eventd_suite::{Daemon, compile, repository, run, skip};
@@ -32,6 +33,48 @@ fn glib_main_loop_is_woken_from_another_thread() {
 #[test]
 fn libuv_loop_is_woken_by_uv_async_send() {
     library_program("libuv_async", "libuv", "list/eventfd", &["senders served 4 finished 4", "done"]);
+}
+
+/// Some change a count in memory, and some at eventd.
+fn shared_count(mode: &str) {
+    let Some(daemon) = Daemon::start(mode) else { return };
+    static PROGRAM: LazyLock<PathBuf> =
+        LazyLock::new(|| compile(&repository().join("tests/programs/shared_count.c"), &[]));
+    let finished = run(daemon.command(&*PROGRAM).arg(mode).arg(daemon.path("stat")), LIMIT);
+    assert_eq!(finished.stdout, "done\n", "{mode}: {:?} {}", finished.status, finished.stderr);
+    daemon.await_stat("eventfd_live", 0);
+    daemon.await_stat("requests_waiting", 0);
+    assert_eq!(daemon.stat("eventfd_page_bytes"), 0, "the memory has been given back");
+}
+
+#[test]
+fn what_is_written_is_read() {
+    shared_count("sum");
+}
+
+#[test]
+fn kills_explain_what_is_lost() {
+    shared_count("killed");
+}
+
+#[test]
+fn forks_beside_busy_threads() {
+    shared_count("forks");
+}
+
+#[test]
+fn closed_while_it_is_used() {
+    shared_count("closed");
+}
+
+#[test]
+fn garbage_in_the_page() {
+    shared_count("garbage");
+}
+
+#[test]
+fn a_shell_without_the_library() {
+    shared_count("shell");
 }
 
 #[test]
