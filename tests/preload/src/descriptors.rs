@@ -20,7 +20,8 @@ use crate::vfork;
 const DESCRIPTORS: usize = 32_768;
 
 static WORDS: [AtomicU32; DESCRIPTORS] = [const { AtomicU32::new(0) }; DESCRIPTORS];
-pub(crate) static CLIENT: Client<'static> = Client::new(&WORDS);
+static ASLEEP: [AtomicU32; DESCRIPTORS] = [const { AtomicU32::new(0) }; DESCRIPTORS];
+pub(crate) static CLIENT: Client<'static> = Client::new(&WORDS, &ASLEEP);
 
 // The names of glibc's own that do not lead back here. A thread that is cancelled is unwound through their callers.
 unsafe extern "C-unwind" {
