@@ -253,6 +253,8 @@ static void check_closed(void)
 	for (int i = 0; i < 200; i++) {
 		int fd = eventfd(0, 0), copy = dup(fd), ends[2];
 
+		/* So that no page is mapped later, for which the descriptor of memory would have the number for a moment. */
+		add(copy, 0, false);
 		pthread_create(&sleeper, NULL, sleep_in_read, &fd);
 		for (int turns = rand() % 50; turns > 0; turns--)
 			sched_yield();
