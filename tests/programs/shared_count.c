@@ -28,7 +28,7 @@
 
 #define WORKERS 8
 #define KILLS 300
-#define EACH 200000
+#define EACH 500000
 
 /* What each worker is sure to have written or read. */
 static _Atomic uint64_t *done;

@@ -4,7 +4,7 @@
 //!
 //! What a program does to its descriptors otherwise, by a bare system call or inside glibc, is not seen here. The numbers that glibc assigns by itself are the
 //! standard ones, at which no eventfd is served in memory; and its own files are told of by fdopen. A thread that unshares its descriptors would need a table of
-//! its own. readv and writev, which are rare on an eventfd, go to eventd.
+//! its own, and so would a child of vfork that reads or writes, before it calls exec, at a number where its parent has an eventfd and it has something else. readv and writev, which are rare on an eventfd, go to eventd.
 #![allow(unsafe_code)]
 
 use std::ffi::{c_char, c_int, c_long, c_uint, c_ulong, c_void};
