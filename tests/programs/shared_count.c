@@ -240,11 +240,13 @@ static void check_closed(void)
 	stop = false;
 	pthread_create(&user, NULL, use_number, NULL);
 	for (int i = 0; i < 500; i++) {
-		/* Nobody else makes descriptors, so it is the same number each time. */
+		/* Mostly it is the same number again, unless the memory's descriptor has it for a moment. */
 		close(number_in_use);
-		must(eventfd(0, EFD_NONBLOCK) == number_in_use, "the number is used again");
 		int other = eventfd(0, EFD_NONBLOCK);
-		must(dup2(other, number_in_use) == number_in_use, "dup2");
+		if (other == number_in_use)
+			other = eventfd(0, EFD_NONBLOCK);
+		while (dup2(other, number_in_use) != number_in_use)
+			must(errno == EBUSY, "dup2");
 		close(other);
 	}
 	stop = true;
