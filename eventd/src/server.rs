@@ -60,6 +60,7 @@ impl Server {
     /// What reading the socket fails with.
     pub fn run(&mut self) -> Result<()> {
         while self.turn()? != Turn::End {}
+        self.scheme.end();
         Ok(())
     }
 

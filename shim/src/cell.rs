@@ -19,8 +19,9 @@
 //! - an operation that had exchanged the count came before the close. But it looks for word at the closed cell: whom it should have woken sleeps
 //!   on, until the next operation of the same kind. To prevent it an operation would have to hold the page, at the price of a second locked
 //!   instruction. On Linux a program that closes beside a write may as well get EBADF for the write, or write to another file;
-//! - who was about to sleep finds another word at the address and does not sleep. Who was asleep is woken with all others, as on Linux, and is then
-//!   told `NotLive`. On Linux it would be served still. It has to fail with EBADF, since the descriptor may be another file by now.
+//! - who was about to sleep finds another word at the address and does not sleep. Who is asleep keeps the page where it is, so it is served still, as on
+//!   Linux; unless eventd ends the counter, since all have closed it: then it is woken, told `NotLive`, and has to fail with EBADF, since the descriptor
+//!   may be another file by now. On Linux it would sleep on, until a signal.
 //!
 //! Each closed page has to be fresh. Otherwise the word of a gate, left by who was about to sleep on it, could match once more when the number was
 //! used for a counter and closed again. So that it costs one call of the system, which has no other fresh pages than such of zeros, a page of zeros is

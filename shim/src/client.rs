@@ -7,6 +7,9 @@
 //! Nothing here waits but a read or a write that has to, allocates, or takes a lock: signal handlers and forked children may do all of it. Whenever
 //! something is missing, memory, a descriptor, eventd itself, operations take the system's way.
 //!
+//! While a cell is being mapped there is a descriptor of its memory, for a moment and with the lowest number that is free, as if another thread opened
+//! and closed a file.
+//!
 //! The memory that a count is read into, or written from, is used by the program itself: a bad pointer is not EFAULT (semantics 26, 39) but a fault,
 //! as it is in many functions of a C library. Only null is left to the system.
 #![allow(unsafe_code)]
@@ -38,10 +41,11 @@ pub struct Client<'a> {
 }
 
 impl<'a> Client<'a> {
-    /// For the descriptors below the number of `words`, which are zero. It reserves addresses for a page each when it maps the first.
+    /// For the descriptors below the number of words in either slice, which are zero. It reserves addresses for a page each when it maps the first.
     #[must_use]
-    pub const fn new(words: &'a [AtomicU32]) -> Self {
-        Self { table: Table::new(words), len: words.len(), pages: AtomicUsize::new(0), end: AtomicUsize::new(0) }
+    pub const fn new(words: &'a [AtomicU32], asleep: &'a [AtomicU32]) -> Self {
+        let len = if words.len() < asleep.len() { words.len() } else { asleep.len() };
+        Self { table: Table::new(words, asleep), len, pages: AtomicUsize::new(0), end: AtomicUsize::new(0) }
     }
 
     /// Whether `fd` may be an eventfd to be used here. For all others the functions below change nothing.
@@ -70,7 +74,8 @@ impl<'a> Client<'a> {
     /// `read(fd, buffer, len)`; none if that is the system's.
     ///
     /// # Errors
-    /// EINVAL (semantics 18), EAGAIN (23), EINTR (55); EBADF if it slept and the descriptor has been closed meanwhile.
+    /// EINVAL (semantics 18), EAGAIN (23), EINTR (55); EBADF if it slept and all descriptors of the counter have been closed
+    /// meanwhile.
     ///
     /// # Safety
     /// If `fd` is an eventfd and `buffer` not null, `len` bytes there may be overwritten.
@@ -95,7 +100,8 @@ impl<'a> Client<'a> {
     /// `write(fd, buffer, len)`; none if that is the system's.
     ///
     /// # Errors
-    /// EINVAL (semantics 31, 33), EAGAIN (36), EINTR (55); EBADF if it slept and the descriptor has been closed meanwhile.
+    /// EINVAL (semantics 31, 33), EAGAIN (36), EINTR (55); EBADF if it slept and all descriptors of the counter have been closed
+    /// meanwhile.
     ///
     /// # Safety
     /// If `fd` is an eventfd and `buffer` not null, there are `len` bytes.
@@ -195,15 +201,17 @@ impl<'a> Client<'a> {
     ) -> Option<Result<T, Errno>> {
         let generation = self.table.generation(descriptor);
         let mut slept = false;
-        let waited = gate.wait(attempt, |word| match sys::futex_wait(gate.word(), word) {
-            Err(Errno::EAGAIN) => Ok(()),
-            result => result.map(|()| slept = true),
+        let waited = self.table.stay(descriptor, self, || {
+            gate.wait(attempt, |word| match sys::futex_wait(gate.word(), word) {
+                Err(Errno::EAGAIN) => Ok(()),
+                result => result.map(|()| slept = true),
+            })
         });
-        match waited {
+        match waited? {
             Ok(Ok(done)) => Some(Ok(done)),
             Ok(Err(Refused::Invalid)) => Some(Err(Errno::EINVAL)),
             Err(Errno::EINTR) => Some(Err(Errno::EINTR)),
-            // By now the number may be a file with which the caller has nothing to do.
+            // Closed by all while it slept. By now the number may be a file with which the caller has nothing to do.
             Ok(Err(_)) if slept && self.table.generation(descriptor) != generation => Some(Err(Errno::EBADF)),
             // Not closed here but ended by eventd, which says why.
             Ok(Err(_)) | Err(_) => None,

@@ -9,6 +9,8 @@ use core::sync::atomic;
 
 pub mod cell;
 mod client;
+#[cfg(test)]
+mod client_tests;
 mod errno;
 mod eventfd;
 pub mod name;

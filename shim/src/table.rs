@@ -12,7 +12,7 @@
 //! that has become another file; hence:
 //!
 //! - *Closing* has a beginning, before the system is asked, and an end after that. At the beginning the word forgets what it said and the page is
-//!   replaced by one with a closed cell. In between nobody finds out what the number is: it could be the file that is about to go, or already the
+//!   replaced by one with a closed cell, if nobody sleeps there. In between nobody finds out what the number is: it could be the file that is about to go, or already the
 //!   next one. `dup2` and `dup3` close the number that they assign to. The other calls that make descriptors need not come here, as the number was
 //!   closed before, or never used. Calls that close in bulk, or inside a C library, have to.
 //! - *Finding out* takes several steps: asking the system what the number is, and mapping. One thread does it at a time. A close in the meantime
@@ -20,6 +20,9 @@
 //!   mapped over a newer page.
 //! - *An operation in another thread*, which has found the word "mapped", goes on to the page whatever happens to the word. It finds the closed cell
 //!   there, or the cell of what the number is by then, as the system would. `cell.rs` says what becomes of it.
+//! - *Who sleeps in another thread* has its counter until it wakes, as in Linux. So the page stays where it is as long as anybody sleeps there, and the
+//!   last one to leave replaces it; until then the number, whatever it is by now, takes the system's way. A thread that is cancelled in its sleep leaves
+//!   the page there for good, and so does, in a child of fork, one that slept in the parent.
 //! - *Closed twice at once*, which is a mistake of the program, as the second close may hit somebody else's descriptor: closing ends when all of them
 //!   have ended.
 //!
@@ -30,7 +33,7 @@
 //! The module above decides what atomics these are: `core`'s, or loom's in the models of `tests/models`.
 
 use super::atomic::{AtomicU32, Ordering};
-use Ordering::{Acquire, Relaxed, Release};
+use Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 /// What the number is.
 const KNOWN: u32 = 3;
@@ -39,7 +42,9 @@ const SYSTEM: u32 = 0;
 /// Somebody has said that it is an eventfd.
 const EXPECTED: u32 = 1;
 const MAPPED: u32 = 2;
-/// Somebody finds out, and may map at the address.
+/// It was mapped and has been closed, and the page is still there.
+const LEFT: u32 = 3;
+/// Somebody finds out, and may map at the address, or replaces what was left.
 const FINDING: u32 = 4;
 /// One who closes. There is room for 511 at once.
 const CLOSER: u32 = 8;
@@ -60,13 +65,15 @@ pub trait Pages {
 #[derive(Clone, Copy, Debug)]
 pub struct Table<'a> {
     words: &'a [AtomicU32],
+    /// How many sleep at the page of each.
+    asleep: &'a [AtomicU32],
 }
 
 impl<'a> Table<'a> {
-    /// A table of the descriptors below the number of `words`; all others take the system's way.
+    /// A table of as many descriptors as both have words; all others take the system's way.
     #[must_use]
-    pub const fn new(words: &'a [AtomicU32]) -> Self {
-        Self { words }
+    pub const fn new(words: &'a [AtomicU32], asleep: &'a [AtomicU32]) -> Self {
+        Self { words, asleep }
     }
 
     /// Whether the cell of `descriptor` is to be used. It may be closed, or another one, by the time that it is.
@@ -102,13 +109,47 @@ impl<'a> Table<'a> {
     pub fn expect(&self, descriptor: usize, pages: &impl Pages) {
         let Some(word) = self.words.get(descriptor) else { return };
         // Relaxed: it is still a guess.
-        if word.load(Relaxed) & KNOWN == MAPPED {
+        if word.load(Relaxed) & KNOWN >= MAPPED {
             // It was closed by a call that did not come here.
             self.close(descriptor, pages, || ());
         }
-        // Relaxed: as above. It is left alone if it is mapped by now.
+        // Relaxed: as above. It is left alone if it is mapped by now, or if somebody sleeps there.
         let _already_known =
             word.fetch_update(Relaxed, Relaxed, |word| (word & KNOWN == SYSTEM).then_some(word | EXPECTED));
+    }
+
+    /// Keeps the page of `descriptor` where it is while `sleep` uses it. None if the number has been closed, and `sleep` was not called.
+    pub fn stay<T>(&self, descriptor: usize, pages: &impl Pages, sleep: impl FnOnce() -> T) -> Option<T> {
+        let (word, asleep) = (self.words.get(descriptor)?, self.asleep.get(descriptor)?);
+        // Relaxed: the next step publishes it.
+        asleep.fetch_add(1, Relaxed);
+        // A read-modify-write, so it comes before the step that begins a close, which then sees the sleeper, or after it, and sees that. Release: for
+        // the former. Acquire: as a lookup.
+        let result = (word.fetch_or(0, AcqRel) & KNOWN == MAPPED).then(sleep);
+        // Release: what was done to the page comes before it is replaced.
+        asleep.fetch_sub(1, Release);
+        self.tidy(descriptor, pages);
+        result
+    }
+
+    /// Replaces what was left, if nobody sleeps there any more.
+    fn tidy(&self, descriptor: usize, pages: &impl Pages) {
+        let (Some(word), Some(asleep)) = (self.words.get(descriptor), self.asleep.get(descriptor)) else { return };
+        loop {
+            // Who leaves does this after that; who closes, after the close began. AcqRel read-modify-writes on both words: if the one who leaves finds it
+            // not yet closed, the one who closes finds that it has left. So one of them does what is to be done.
+            let seen = word.fetch_or(0, AcqRel);
+            if seen & KNOWN != LEFT || seen & FINDING != 0 || asleep.fetch_add(0, AcqRel) != 0 {
+                return;
+            }
+            // Nobody has come since the word said so. Acquire: what is mapped was mapped before it is replaced.
+            if word.compare_exchange(seen, seen | FINDING, Acquire, Relaxed).is_ok() {
+                pages.replace(descriptor);
+                // Release: nobody maps before the page is replaced.
+                word.fetch_and(!(KNOWN | FINDING), Release);
+                return;
+            }
+        }
     }
 
     /// Closes `descriptor`: `system` does it, or assigns something else to the number.
@@ -116,15 +157,16 @@ impl<'a> Table<'a> {
         let Some(word) = self.words.get(descriptor) else { return system() };
         let mut before = word.load(Relaxed);
         loop {
-            let closing = (before & !KNOWN).wrapping_add(CLOSER + GENERATION);
-            // Acquire: what is mapped was mapped before it is replaced. Release is not needed, as nothing was done yet.
+            let known = if before & KNOWN >= MAPPED { LEFT } else { SYSTEM };
+            let closing = (before & !KNOWN | known).wrapping_add(CLOSER + GENERATION);
+            // Acquire: what is mapped was mapped before it is replaced; and who sleeps is seen, see `stay`. Release is not needed, as nothing was done yet.
             match word.compare_exchange_weak(before, closing, Acquire, Relaxed) {
                 Ok(_) => break,
                 Err(now) => before = now,
             }
         }
-        if before & KNOWN == MAPPED {
-            pages.replace(descriptor);
+        if before & KNOWN >= MAPPED {
+            self.tidy(descriptor, pages);
         }
         let result = system();
         // Release: whoever finds out after this asks after the system has closed, and maps after the page was replaced. (The system, which orders

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// What the functions return: the number of bytes, or an errno, as libredox does it.
-const fn failure(errno: usize) -> usize {
+pub(crate) const fn failure(errno: usize) -> usize {
     errno.wrapping_neg()
 }
 
@@ -73,7 +73,7 @@ unsafe extern "C-unwind" fn redox_write_v1(fd: usize, base: *const u8, _len: usi
 
 std::thread_local! {
     /// The path of the one descriptor that is open; none if it has none.
-    static PATH: RefCell<Option<&'static str>> = const { RefCell::new(None) };
+    pub(crate) static PATH: RefCell<Option<&'static str>> = const { RefCell::new(None) };
 }
 
 #[unsafe(no_mangle)]
@@ -103,7 +103,7 @@ unsafe extern "C-unwind" fn redox_sys_call_v0(
 }
 
 /// Makes the next calls return `result`, and returns what `call` gave and what was asked.
-fn with_result<T>(result: usize, call: impl FnOnce() -> T) -> (T, String) {
+pub(crate) fn with_result<T>(result: usize, call: impl FnOnce() -> T) -> (T, String) {
     ASKED.take();
     RESULT.set(result);
     (call(), ASKED.take())

@@ -31,6 +31,7 @@
 #include <unistd.h>
 #ifdef __linux__
 #include <sys/prctl.h>
+#include <linux/futex.h>
 #include <sys/syscall.h>
 #endif
 
@@ -464,6 +465,15 @@ static inline bool is_waiting_call(long number)
 	return false;
 }
 
+/* The futex in memory that processes share, without a deadline, is that of an eventfd: others that a task may come across are private, or have a clock. */
+static inline bool is_waiting_futex(long number, const char *arguments)
+{
+	unsigned long address, operation;
+
+	return number == SYS_futex && sscanf(arguments, " %lx %lx", &address, &operation) == 2 &&
+	       operation == FUTEX_WAIT_BITSET;
+}
+
 static inline bool read_task_file(const struct task *task, const char *name,
 				  char *text, size_t size)
 {
@@ -497,7 +507,7 @@ static inline bool is_asleep(const struct task *task)
 	if (!read_task_file(task, "syscall", text, sizeof(text)))
 		return false;
 	number = strtol(text, &end, 10);
-	return end != text && is_waiting_call(number);
+	return end != text && (is_waiting_call(number) || is_waiting_futex(number, end));
 }
 #endif
 

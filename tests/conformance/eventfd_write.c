@@ -139,15 +139,33 @@ static void check_no_room(void)
 static void check_bad_buffer(void)
 {
 	int fd = make_counter(5, EFD_NONBLOCK);
-	int full = make_full_counter(0);
 	void *page = map_page(PROT_NONE, MAP_PRIVATE);
 
 	report_io("39.fault", io_result(write(fd, page, 8)));
 	report_read("39.count-after-fault", fd);
-	report_io("39.fault-at-maximum-blocking", io_result(write(full, page, 8)));
 	unmap_page(page);
 	close(fd);
+}
+
+static void check_bad_buffer_at_maximum(void)
+{
+	int full = make_full_counter(0);
+	void *page = map_page(PROT_NONE, MAP_PRIVATE);
+
+	report_io("39.fault-at-maximum-blocking", io_result(write(full, page, 8)));
+	unmap_page(page);
 	close(full);
+}
+
+static void check_null(void)
+{
+	int fd = make_counter(5, EFD_NONBLOCK);
+	const void *volatile nowhere = NULL;
+
+	report_read("39.null-read", fd);
+	report_io("39.null", io_result(write(fd, nowhere, 8)));
+	report_read("39.count-after-null", fd);
+	close(fd);
 }
 
 static void report_eventfd_write(const char *key, int fd, eventfd_t value)
@@ -202,7 +220,10 @@ int main(void)
 	GROUP(check_zero());
 	GROUP(check_maximum());
 	GROUP(check_no_room());
+	/* Each in a group of its own, since a library that looks at the value itself may die of it. */
 	GROUP(check_bad_buffer());
+	GROUP(check_bad_buffer_at_maximum());
+	GROUP(check_null());
 	GROUP(check_eventfd_write());
 	GROUP(check_eventfd_write_on_pipe());
 	return 0;

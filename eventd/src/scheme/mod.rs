@@ -361,6 +361,14 @@ impl Scheme {
         Ok(self.handles.insert(Handle::Cell(cell, owner)))
     }
 
+    /// There will be no more requests: who sleeps in memory has to see that, too.
+    pub(crate) fn end(&mut self) {
+        let left = self.eventfds.iter().map(|(id, _)| id).collect::<Vec<_>>();
+        for id in left {
+            self.close_eventfd(id);
+        }
+    }
+
     /// The last descriptor of a counter is gone.
     fn close_eventfd(&mut self, id: EventfdId) {
         let Some(cell) = self.eventfds.close(id, &mut self.effects) else { return };

@@ -29,6 +29,8 @@ enum Work {
     PingPong {
         cores: Cores,
     },
+    /// The same with a pipe, which is no business of eventd's.
+    PipeWriteRead,
     CreateClose,
     Create,
     /// From a write to the acknowledgement of the one process waiting for it,
@@ -55,7 +57,7 @@ enum Work {
     UnrelatedKill,
 }
 
-pub(crate) const CASES: [Case; 24] = [
+pub(crate) const CASES: [Case; 25] = [
     case("eventfd/write+read", Work::WriteRead { pinned: false }),
     case("eventfd/write+read-pinned", Work::WriteRead { pinned: true }),
     case("eventfd/ping-pong", ping_pong(Cores::Two)),
@@ -68,6 +70,7 @@ pub(crate) const CASES: [Case; 24] = [
     case("eventfd/wake-1", wake(Waiter::Read, 0)),
     case("eventfd/wake-5000-others", wake(Waiter::Read, 5_000)),
     case("eventfd/poll-wake", wake(Waiter::Epoll, 0)),
+    case("pipe/write+read", Work::PipeWriteRead),
     case("sem/open-new", semaphore(Call::OpenNew, 0)),
     case("sem/open-existing", semaphore(Call::OpenExisting, 0)),
     case("sem/open-existing-of-10000", semaphore(Call::OpenExisting, 9_999)),
@@ -128,6 +131,7 @@ impl Case {
                 Ok(line)
             }
             Work::PingPong { cores } => ping_pong::run(budget, cores),
+            Work::PipeWriteRead => operations::pipe_write_read(budget),
             Work::CreateClose => operations::create_close(budget, Counter::new, Counter::is_served),
             Work::Create => operations::create(),
             Work::Wake { waiter, others } => {

@@ -1,5 +1,6 @@
 //! The cases of a single thread.
 
+use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
 
 use crate::counter::Counter;
@@ -28,6 +29,21 @@ pub(crate) fn write_read(budget: Duration) -> Result<Line> {
         Ok(start.elapsed())
     })?;
     Ok(Line { served: counter.is_served()?, summary })
+}
+
+/// What is no eventfd costs as much as before.
+pub(crate) fn pipe_write_read(budget: Duration) -> Result<Line> {
+    let (mut reader, mut writer) = io::pipe().context(|| "make a pipe".into())?;
+    let mut bytes = [0; 8];
+    let summary = sample(budget, BATCH, || {
+        let start = Instant::now();
+        for _ in 0..BATCH {
+            writer.write_all(&bytes).context(|| "write to a pipe".into())?;
+            reader.read_exact(&mut bytes).context(|| "read from a pipe".into())?;
+        }
+        Ok(start.elapsed())
+    })?;
+    Ok(Line { served: Counter::new()?.is_served()?, summary })
 }
 
 pub(crate) fn create_close<T>(

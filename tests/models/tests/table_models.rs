@@ -29,6 +29,7 @@ enum File {
 /// out if two who map are not kept apart by the table.
 struct Process {
     words: [atomic::AtomicU32; 1],
+    asleep: [atomic::AtomicU32; 1],
     file: Mutex<File>,
     page: AtomicUsize,
 }
@@ -51,14 +52,14 @@ impl Pages for Process {
 impl Process {
     /// With a number that somebody has said to be an eventfd.
     fn new(file: File) -> Arc<Self> {
-        let (words, page) = ([atomic::AtomicU32::new(0)], AtomicUsize::new(CLOSED));
-        let process = Self { words, file: Mutex::new(file), page };
+        let [words, asleep] = [(); 2].map(|()| [atomic::AtomicU32::new(0)]);
+        let process = Self { words, asleep, file: Mutex::new(file), page: AtomicUsize::new(CLOSED) };
         process.table().expect(DESCRIPTOR, &process);
         Arc::new(process)
     }
 
     fn table(&self) -> Table<'_> {
-        Table::new(&self.words)
+        Table::new(&self.words, &self.asleep)
     }
 
     fn file(&self) -> File {
@@ -246,6 +247,68 @@ fn closed_in_turns() {
     });
 }
 
+/// Sleeps at the page, if it is mapped; returns whose it is, which does not change.
+fn sleep(process: &Process) -> Option<usize> {
+    if !process.table().is_mapped(DESCRIPTOR, process) {
+        return None;
+    }
+    // Read-modify-writes see the newest.
+    let page = || process.page.fetch_add(0, Relaxed);
+    process.table().stay(DESCRIPTOR, process, || {
+        let before = page();
+        thread::yield_now();
+        assert_eq!(page(), before, "the page of a sleeper stays");
+        assert_ne!(before, CLOSED);
+        before
+    })
+}
+
+/// Whoever sleeps keeps its page, and the last one gives it back.
+fn closed_beside_sleepers(sleepers: usize, preemptions: usize) {
+    explore(preemptions, move || {
+        let process = Process::new(File::Eventfd(1));
+        process.assert_known(File::Eventfd(1));
+        let sleepers: Vec<_> = (0..sleepers).map(|_| spawn(&process, sleep)).collect();
+        process.close();
+        process.open(File::Eventfd(2));
+        assert_eq!(process.reach(), File::Eventfd(2));
+        for sleeper in sleepers {
+            assert!([None, Some(1), Some(2)].contains(&sleeper.join().unwrap()));
+        }
+        assert_eq!(process.reach(), File::Eventfd(2));
+        assert_ne!(process.page.load(Relaxed), 1, "the memory is given back");
+        process.close();
+        assert_eq!(process.page.load(Relaxed), CLOSED);
+        process.open(File::Eventfd(3));
+        process.assert_known(File::Eventfd(3));
+    });
+}
+
+#[test]
+fn closed_beside_a_sleeper() {
+    closed_beside_sleepers(1, 5);
+}
+
+#[test]
+fn closed_beside_sleepers_who_leave_together() {
+    closed_beside_sleepers(2, 2);
+}
+
+/// Two close, and one sleeps.
+#[test]
+fn closed_twice_beside_a_sleeper() {
+    explore(3, || {
+        let process = Process::new(File::Eventfd(1));
+        process.assert_known(File::Eventfd(1));
+        let sleeper = spawn(&process, sleep);
+        let other = spawn(&process, Process::close);
+        process.close();
+        sleeper.join().unwrap();
+        other.join().unwrap();
+        process.assert_known(File::Nothing);
+    });
+}
+
 /// A signal handler does something while the number is being found out.
 struct Interrupted<'a> {
     process: &'a Process,
@@ -310,8 +373,8 @@ fn asked_once() {
 
     explore(1, || {
         for is_eventfd in [false, true] {
-            let words = [atomic::AtomicU32::new(0)];
-            let (table, asked) = (Table::new(&words), Asked(Cell::new(0), is_eventfd));
+            let [words, asleep] = [(); 2].map(|()| [atomic::AtomicU32::new(0)]);
+            let (table, asked) = (Table::new(&words, &asleep), Asked(Cell::new(0), is_eventfd));
             assert!(!table.is_eventfd(DESCRIPTOR) && !table.is_mapped(DESCRIPTOR, &asked));
             assert_eq!(asked.0.get(), 0);
             table.expect(DESCRIPTOR, &asked);

@@ -4,7 +4,7 @@
 //!
 //! What a program does to its descriptors otherwise, by a bare system call or inside glibc, is not seen here. The numbers that glibc assigns by itself are the
 //! standard ones, at which no eventfd is served in memory; and its own files are told of by fdopen. A thread that unshares its descriptors would need a table of
-//! its own. readv and writev, which are rare on an eventfd, go to eventd.
+//! its own, and so would a child of vfork that reads or writes, before it calls exec, at a number where its parent has an eventfd and it has something else. readv and writev, which are rare on an eventfd, go to eventd.
 #![allow(unsafe_code)]
 
 use std::ffi::{c_char, c_int, c_long, c_uint, c_ulong, c_void};
@@ -20,7 +20,8 @@ use crate::vfork;
 const DESCRIPTORS: usize = 32_768;
 
 static WORDS: [AtomicU32; DESCRIPTORS] = [const { AtomicU32::new(0) }; DESCRIPTORS];
-pub(crate) static CLIENT: Client<'static> = Client::new(&WORDS);
+static ASLEEP: [AtomicU32; DESCRIPTORS] = [const { AtomicU32::new(0) }; DESCRIPTORS];
+pub(crate) static CLIENT: Client<'static> = Client::new(&WORDS, &ASLEEP);
 
 // The names of glibc's own that do not lead back here. A thread that is cancelled is unwound through their callers.
 unsafe extern "C-unwind" {
@@ -68,13 +69,17 @@ fn keeping_errno<T>(call: impl FnOnce() -> T) -> (T, *mut c_int) {
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn read(fd: c_int, buffer: *mut c_void, len: usize) -> isize {
     // SAFETY: the caller's promise.
-    if CLIENT.is_eventfd(fd)
-        && let Some(result) = serve(|| unsafe { CLIENT.read(fd, buffer.cast(), len) })
-    {
-        return result;
-    }
+    unsafe { if CLIENT.is_eventfd(fd) { read_eventfd(fd, buffer, len) } else { __read(fd, buffer, len) } }
+}
+
+/// Apart, so that all others pay for nothing but the question.
+///
+/// # Safety
+/// As for [`read`].
+#[inline(never)]
+unsafe fn read_eventfd(fd: c_int, buffer: *mut c_void, len: usize) -> isize {
     // SAFETY: the caller's promise.
-    unsafe { __read(fd, buffer, len) }
+    serve(|| unsafe { CLIENT.read(fd, buffer.cast(), len) }).unwrap_or_else(|| unsafe { __read(fd, buffer, len) })
 }
 
 /// `write(2)`.
@@ -84,13 +89,17 @@ unsafe extern "C-unwind" fn read(fd: c_int, buffer: *mut c_void, len: usize) -> 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn write(fd: c_int, buffer: *const c_void, len: usize) -> isize {
     // SAFETY: the caller's promise.
-    if CLIENT.is_eventfd(fd)
-        && let Some(result) = serve(|| unsafe { CLIENT.write(fd, buffer.cast(), len) })
-    {
-        return result;
-    }
+    unsafe { if CLIENT.is_eventfd(fd) { write_eventfd(fd, buffer, len) } else { __write(fd, buffer, len) } }
+}
+
+/// Apart, so that all others pay for nothing but the question.
+///
+/// # Safety
+/// As for [`write`].
+#[inline(never)]
+unsafe fn write_eventfd(fd: c_int, buffer: *const c_void, len: usize) -> isize {
     // SAFETY: the caller's promise.
-    unsafe { __write(fd, buffer, len) }
+    serve(|| unsafe { CLIENT.write(fd, buffer.cast(), len) }).unwrap_or_else(|| unsafe { __write(fd, buffer, len) })
 }
 
 /// read(2), if it was compiled with _FORTIFY_SOURCE and the size of the buffer is known.

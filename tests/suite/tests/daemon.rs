@@ -75,13 +75,17 @@ fn readiness_is_one_zero_byte_and_then_the_end() {
     fs::remove_dir(&root).unwrap();
 }
 
-/// A program that blocks in a read of a counter, and says what came of it.
+/// A program that blocks in a read of a counter, at eventd, and says what came of it.
 fn blocked_reader(daemon: &Daemon) -> Running {
-    let code = "import os\nf=os.eventfd(0)\ntry: print(os.eventfd_read(f))\nexcept OSError as e: print(e.errno)";
-    let mut command = daemon.command(PYTHON);
-    let reader = Running::start(command.args(["-c", code]).stdout(Stdio::piped()).stderr(Stdio::null()));
+    let reader = reader(daemon, "os.readv(f, [bytearray(8)])");
     daemon.await_stat("requests_waiting", 1);
     reader
+}
+
+fn reader(daemon: &Daemon, read: &str) -> Running {
+    let code = format!("import os\nf=os.eventfd(0)\ntry: print({read})\nexcept OSError as e: print(e.errno)");
+    let mut command = daemon.command(PYTHON);
+    Running::start(command.args(["-c", &code]).stdout(Stdio::piped()).stderr(Stdio::null()))
 }
 
 fn first_line(running: &mut Running) -> String {
@@ -97,6 +101,21 @@ fn sigterm_answers_the_blocked_and_unmounts() {
     assert!(daemon.terminate().is_some_and(|status| status.success()));
     assert_eq!(first_line(&mut reader), libc::ENODEV.to_string());
     assert!(!daemon.path("stat").exists());
+}
+
+#[test]
+fn sigterm_wakes_who_sleeps_in_memory() {
+    let Some(mut daemon) = Daemon::start("sigterm_wakes_who_sleeps_in_memory") else { return };
+    let mut reader = reader(&daemon, "os.eventfd_read(f)");
+    let call = format!("/proc/{}/syscall", reader.id());
+    // Its other futexes are not of the kind that processes share.
+    let sleeps =
+        |call: &str| call.starts_with(&format!("{} ", libc::SYS_futex)) && call.split(' ').nth(2) == Some("0x9");
+    await_that("the reader sleeps", || fs::read_to_string(&call).is_ok_and(|call| sleeps(&call)));
+    assert_eq!((daemon.stat("eventfd_mapped"), daemon.stat("requests_waiting")), (1, 0));
+    assert!(daemon.terminate().is_some_and(|status| status.success()));
+    // It asks eventd then, and Linux answers if the mount is gone by that time.
+    assert!([libc::ENODEV, libc::ECONNABORTED].map(|errno| errno.to_string()).contains(&first_line(&mut reader)));
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! Programs that nobody here wrote, or that use libraries which nobody here wrote, unmodified on eventd.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use eventd_suite::{Daemon, compile, repository, run, skip};
@@ -32,6 +33,48 @@ fn glib_main_loop_is_woken_from_another_thread() {
 #[test]
 fn libuv_loop_is_woken_by_uv_async_send() {
     library_program("libuv_async", "libuv", "list/eventfd", &["senders served 4 finished 4", "done"]);
+}
+
+/// Some change a count in memory, and some at eventd.
+fn shared_count(mode: &str) {
+    let Some(daemon) = Daemon::start(mode) else { return };
+    static PROGRAM: LazyLock<PathBuf> =
+        LazyLock::new(|| compile(&repository().join("tests/programs/shared_count.c"), &[]));
+    let finished = run(daemon.command(&*PROGRAM).arg(mode).arg(daemon.path("stat")), LIMIT);
+    assert_eq!(finished.stdout, "done\n", "{mode}: {:?} {}", finished.status, finished.stderr);
+    daemon.await_stat("eventfd_live", 0);
+    daemon.await_stat("requests_waiting", 0);
+    assert_eq!(daemon.stat("eventfd_page_bytes"), 0, "the memory has been given back");
+}
+
+#[test]
+fn what_is_written_is_read() {
+    shared_count("sum");
+}
+
+#[test]
+fn kills_explain_what_is_lost() {
+    shared_count("killed");
+}
+
+#[test]
+fn forks_beside_busy_threads() {
+    shared_count("forks");
+}
+
+#[test]
+fn closed_while_it_is_used() {
+    shared_count("closed");
+}
+
+#[test]
+fn garbage_in_the_page() {
+    shared_count("garbage");
+}
+
+#[test]
+fn a_shell_without_the_library() {
+    shared_count("shell");
 }
 
 #[test]
@@ -113,6 +156,50 @@ fn python_line_of_the_readme() {
     let line = "import os; f=os.eventfd(3); os.eventfd_write(f,4); print(os.eventfd_read(f))";
     let finished = run(daemon.command(PYTHON).args(["-c", line]), LIMIT);
     assert_eq!(finished.stdout, "7\n", "{}", finished.stderr);
+}
+
+/// What a program does with a counter that is changed in memory, other than reading and writing it.
+#[test]
+fn python_knows_no_difference() {
+    const CODE: &str = "\
+import os, select, subprocess, sys, threading, time\n\
+f = os.eventfd(0)\n\
+os.eventfd_write(f, 1); print(os.eventfd_read(f))\n\
+print(sum('/.dup-' in line for line in open('/proc/self/maps')))\n\
+got = []\n\
+thread = threading.Thread(target=lambda: got.append(os.eventfd_read(f))); thread.start()\n\
+def sleeps(task):\n \
+    call = open('/proc/self/task/%s/syscall' % task).read().split()\n \
+    return len(call) > 2 and call[2] == '0x9'\n\
+while not any(map(sleeps, os.listdir('/proc/self/task'))): time.sleep(0)\n\
+# Its child, of vfork, closes what it does not need.\n\
+for _ in range(20): subprocess.run(['true'], check=True)\n\
+os.eventfd_write(f, 5); thread.join(); print(got)\n\
+print(sum('/.dup-' in line for line in open('/proc/self/maps')))\n\
+os.set_blocking(f, False)\n\
+try: os.eventfd_read(f)\n\
+except BlockingIOError: print('empty')\n\
+os.set_blocking(f, True)\n\
+epoll, poll = select.epoll(), select.poll()\n\
+epoll.register(f, select.EPOLLIN | select.EPOLLET); poll.register(f, select.POLLIN)\n\
+print([epoll.poll(0)] + [(os.eventfd_write(f, 1), len(epoll.poll(10)), len(epoll.poll(0)))[1:] for _ in range(3)])\n\
+print(len(poll.poll(0)), os.eventfd_read(f), len(poll.poll(0)))\n\
+g = os.eventfd(0); os.eventfd_write(g, 3); print(len(select.select([g], [], [], 0)[0]), os.eventfd_read(g))\n\
+with os.fdopen(os.dup(g), 'r+b', buffering=0) as file: file.write((9).to_bytes(8, sys.byteorder))\n\
+print(os.eventfd_read(g))\n\
+code = 'import os, sys; g = int(sys.argv[1]); print(os.eventfd_read(g), flush=True); os.eventfd_write(g, 6)'\n\
+os.set_inheritable(g, True); os.eventfd_write(g, 2)\n\
+sys.stdout.flush(); subprocess.run([sys.executable, '-c', code, str(g)], close_fds=False, check=True)\n\
+print(os.eventfd_read(g))\n";
+    let test = "python_knows_no_difference";
+    if !Path::new(PYTHON).exists() {
+        return skip(test, "there is no Python");
+    }
+    let Some(daemon) = Daemon::start(test) else { return };
+    let finished = run(daemon.command(PYTHON).args(["-c", CODE]), LIMIT);
+    let expected = "1\n1\n[5]\n1\nempty\n[[], (1, 0), (1, 0), (1, 0)]\n1 3 0\n1 3\n9\n2\n6\n";
+    assert_eq!(finished.stdout, expected, "{}", finished.stderr);
+    daemon.await_stat("eventfd_live", 0);
 }
 
 /// Semaphores, locks, queues and pools of CPython, between processes that were forked and such that were started anew.

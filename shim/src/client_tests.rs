@@ -1,0 +1,286 @@
+//! What a C library calls in front of its own functions, against a system with one descriptor, 6.
+#![allow(unsafe_code)]
+
+use core::sync::atomic::AtomicU32;
+use std::alloc::{Layout, alloc_zeroed};
+use std::boxed::Box;
+use std::cell::RefCell;
+use std::string::String;
+use std::vec::Vec;
+
+use crate::cell::{Cell, MAX, Mode};
+use crate::sys::{PAGE_SIZE, flag};
+use crate::tests::{PATH, failure, with_result};
+use crate::{CELL, Client, Errno, TELL};
+
+const FD: i32 = 6;
+const NUMBERS: usize = 8;
+/// The descriptor of the counter's memory.
+const MEMORY: usize = 77;
+const EVENTFD: Option<&str> = Some("/scheme/eventd/eventfd/3/0");
+
+type Sleep = Box<dyn FnOnce() -> usize>;
+
+#[derive(Default)]
+struct World {
+    /// Where the pages are.
+    start: usize,
+    /// What was mapped: the number, and whether its counter.
+    mapped: Vec<(usize, bool)>,
+    /// What the next dup fails with.
+    refuses: usize,
+    /// What happens while somebody sleeps, one after the other.
+    sleeps: Vec<Sleep>,
+    woken: usize,
+}
+
+std::thread_local! {
+    static WORLD: RefCell<World> = RefCell::default();
+}
+
+fn cell_at(address: usize) -> &'static Cell {
+    // SAFETY: the pages stay, and all bits will do for a cell.
+    unsafe { &*core::ptr::with_exposed_provenance(address) }
+}
+
+/// The cell in the page of the descriptor.
+fn cell() -> &'static Cell {
+    cell_at(WORLD.with_borrow(|world| world.start) + FD.cast_unsigned() as usize * PAGE_SIZE)
+}
+
+pub(crate) fn map(address: *mut (), len: usize, flags: u32, fd: usize) -> usize {
+    WORLD.with_borrow_mut(|world| {
+        if address.is_null() {
+            assert_eq!((len, flags, fd), (NUMBERS * PAGE_SIZE, flag::MAP_PRIVATE, usize::MAX));
+            // SAFETY: the size is not zero.
+            let start = unsafe { alloc_zeroed(Layout::from_size_align_unchecked(len, PAGE_SIZE)) };
+            world.start = start.expose_provenance();
+            return world.start;
+        }
+        assert_eq!(len, PAGE_SIZE);
+        let is_counter = flags == flag::MAP_SHARED | flag::MAP_FIXED;
+        assert_eq!(fd, if is_counter { MEMORY } else { usize::MAX });
+        // SAFETY: a page of the range above.
+        unsafe { address.cast::<u8>().write_bytes(0, PAGE_SIZE) };
+        if is_counter {
+            cell_at(address.expose_provenance()).open(3, Mode::Counter, false);
+        }
+        world.mapped.push(((address.addr() - world.start) / PAGE_SIZE, is_counter));
+        address.addr()
+    })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn redox_dup_v1(fd: usize, argument: *const u8, len: usize) -> usize {
+    // SAFETY: the shim passes a slice.
+    assert_eq!((fd, unsafe { core::slice::from_raw_parts(argument, len) }), (6, CELL));
+    WORLD.with_borrow(|world| if world.refuses == 0 { MEMORY } else { failure(world.refuses) })
+}
+
+#[unsafe(no_mangle)]
+extern "C-unwind" fn redox_futex_wait_v0(_word: *mut u32, _value: u32, _deadline: *const ()) -> usize {
+    let sleep = WORLD.with_borrow_mut(|world| world.sleeps.remove(0));
+    sleep()
+}
+
+#[unsafe(no_mangle)]
+extern "C-unwind" fn redox_futex_wake_v0(_word: *mut u32, _count: u32) -> usize {
+    WORLD.with_borrow_mut(|world| world.woken += 1);
+    0
+}
+
+fn new() -> Client<'static> {
+    let words = || Box::leak(Box::new([const { AtomicU32::new(0) }; NUMBERS]));
+    PATH.set(EVENTFD);
+    Client::new(words(), words())
+}
+
+/// With a count of 3.
+fn made() -> Client<'static> {
+    let client = new();
+    client.made(FD);
+    client
+}
+
+fn sleep(client: &Client<'static>, what: impl FnOnce(&Client<'static>) -> usize + 'static) {
+    let client: *const Client<'static> = client;
+    // SAFETY: the test's client is there while it sleeps.
+    let sleep = Box::new(move || what(unsafe { &*client }));
+    WORLD.with_borrow_mut(|world| world.sleeps.push(sleep));
+}
+
+fn read(client: &Client<'_>) -> Option<Result<u64, Errno>> {
+    let mut value = 0_u64;
+    // SAFETY: the value is ours.
+    let read = unsafe { client.read(FD, (&raw mut value).cast(), 8) };
+    read.map(|read| read.map(|len| if len == 8 { value } else { u64::MAX }))
+}
+
+fn write(client: &Client<'_>, value: u64) -> Option<Result<usize, Errno>> {
+    // SAFETY: the value is ours.
+    unsafe { client.write(FD, (&raw const value).cast(), 8) }
+}
+
+#[test]
+fn what_nobody_has_made_is_the_systems() {
+    let client = new();
+    for fd in [FD, 0, 1000, -1, i32::MIN] {
+        assert!(!client.is_eventfd(fd));
+    }
+    assert_eq!((read(&client), write(&client, 1)), (None, None));
+    for standard in 0..3 {
+        client.made(standard);
+        assert!(!client.is_eventfd(standard));
+    }
+    assert!(WORLD.with_borrow(|world| world.mapped.is_empty()));
+}
+
+#[test]
+fn counts_are_read_and_written_in_memory() {
+    let client = made();
+    assert!(client.is_eventfd(FD));
+    assert_eq!(read(&client), Some(Ok(3)));
+    assert_eq!((write(&client, 4), write(&client, 5), read(&client)), (Some(Ok(8)), Some(Ok(8)), Some(Ok(9))));
+    assert_eq!(write(&client, u64::MAX), Some(Err(Errno::EINVAL)));
+    let mut bytes = [0xAA_u8; 17];
+    // SAFETY: the bytes are ours.
+    unsafe {
+        assert_eq!(client.write(FD, bytes.as_ptr(), 9), Some(Err(Errno::EINVAL)));
+        assert_eq!(client.read(FD, bytes.as_mut_ptr(), 7), Some(Err(Errno::EINVAL)));
+        assert_eq!(write(&client, 1), Some(Ok(8)));
+        assert_eq!(client.read(FD, core::ptr::null_mut(), 8), None);
+        assert_eq!(client.read(FD, bytes.as_mut_ptr().add(1), 16), Some(Ok(8)));
+    }
+    assert_eq!((bytes[0], u64::from_ne_bytes(core::array::from_fn(|i| bytes[1 + i])), bytes[9]), (0xAA, 1, 0xAA));
+    assert_eq!(WORLD.with_borrow(|world| world.mapped.clone()), [(6, true)]);
+}
+
+#[test]
+fn without_waiting_7_23_36() {
+    let client = made();
+    client.set_nonblocking(FD, true);
+    assert_eq!((read(&client), read(&client)), (Some(Ok(3)), Some(Err(Errno::EAGAIN))));
+    assert_eq!((write(&client, MAX), write(&client, 1)), (Some(Ok(8)), Some(Err(Errno::EAGAIN))));
+    client.set_nonblocking(FD, false);
+    sleep(&client, |_| failure(4));
+    assert_eq!(write(&client, 1), Some(Err(Errno::EINTR)));
+}
+
+#[test]
+fn eventd_is_told_if_it_wants_to_be() {
+    let client = made();
+    assert_eq!(with_result(0, || write(&client, 1)), (Some(Ok(8)), String::new()));
+    cell().set_interest(true);
+    let told = std::format!("call 6 0 200 [{TELL:x}, 0]");
+    // Whether it hears of it makes no difference here.
+    for result in [0, failure(9)] {
+        assert_eq!(with_result(result, || write(&client, 1)), (Some(Ok(8)), told.clone()));
+    }
+    assert_eq!(with_result(0, || read(&client)), (Some(Ok(6)), told));
+}
+
+#[test]
+fn a_reader_sleeps_until_there_is_something() {
+    let client = made();
+    assert_eq!(read(&client), Some(Ok(3)));
+    sleep(&client, |_| failure(11));
+    sleep(&client, |_| 0);
+    sleep(&client, |client| {
+        assert_eq!(write(client, 7), Some(Ok(8)));
+        0
+    });
+    assert_eq!(read(&client), Some(Ok(7)));
+    assert_eq!(WORLD.with_borrow(|world| (world.sleeps.len(), world.woken)), (0, 1));
+}
+
+#[test]
+fn closing_leaves_a_closed_cell() {
+    let client = made();
+    assert_eq!(read(&client), Some(Ok(3)));
+    assert_eq!(client.close(FD, || 5), 5);
+    assert!(!client.is_eventfd(FD));
+    assert_eq!((read(&client), write(&client, 1)), (None, None));
+    assert_eq!(WORLD.with_borrow(|world| world.mapped.clone()), [(6, true), (6, false)]);
+    client.made(FD);
+    assert_eq!(read(&client), Some(Ok(3)));
+    // A number that was closed unheard.
+    client.made(FD);
+    assert_eq!(read(&client), Some(Ok(3)));
+}
+
+#[test]
+fn a_sleeper_keeps_what_is_closed() {
+    let client = made();
+    assert_eq!(read(&client), Some(Ok(3)));
+    sleep(&client, |client| {
+        client.close(FD, || ());
+        assert_eq!(write(client, 1), None);
+        // Others have the counter still.
+        cell().write(8, crate::cell::Side::Eventd).map_or(failure(1), |_| 0)
+    });
+    assert_eq!(read(&client), Some(Ok(8)));
+    assert_eq!(WORLD.with_borrow(|world| world.mapped.clone()), [(6, true), (6, false)]);
+}
+
+#[test]
+fn what_ends_under_a_sleeper() {
+    let client = made();
+    assert_eq!(read(&client), Some(Ok(3)));
+    // By eventd: that is for the system to say.
+    sleep(&client, |_| {
+        cell().close();
+        0
+    });
+    assert_eq!(read(&client), None);
+    client.close(FD, || ());
+    client.made(FD);
+    assert_eq!(read(&client), Some(Ok(3)));
+    sleep(&client, |client| {
+        client.close(FD, || cell().close());
+        0
+    });
+    assert_eq!(read(&client), Some(Err(Errno::EBADF)));
+}
+
+#[test]
+fn what_is_no_eventfd_is_asked_once() {
+    for (path, refuses) in [(None, 0), (Some("/scheme/eventd/signalfd/0000000000000001"), 0), (EVENTFD, 13)] {
+        let client = made();
+        PATH.set(path);
+        WORLD.with_borrow_mut(|world| world.refuses = refuses);
+        assert_eq!(read(&client), None);
+        assert!(!client.is_eventfd(FD));
+    }
+    assert!(WORLD.with_borrow(|world| world.mapped.is_empty()));
+}
+
+#[test]
+fn duplicates_are_known() {
+    let client = new();
+    client.made(4);
+    client.duplicated(4, FD);
+    client.duplicated(3, 7);
+    assert_eq!([4, FD, 7].map(|fd| client.is_eventfd(fd)), [true, true, false]);
+    // Assigned, not assigned after all, to itself, and to something else.
+    assert_eq!(client.assign(4, 5, || 5), 5);
+    assert!(client.is_eventfd(5));
+    assert_eq!(client.assign(3, 5, || -1), -1);
+    assert!(client.is_eventfd(5));
+    assert_eq!(client.assign(5, 5, || 5), 5);
+    assert!(client.is_eventfd(5));
+    assert_eq!(client.assign(3, 5, || 5), 5);
+    assert!(!client.is_eventfd(5));
+}
+
+#[test]
+fn ranges_are_closed() {
+    let client = new();
+    for fd in 3..8 {
+        client.made(fd);
+    }
+    assert_eq!(client.close_range(4, 5, || 9), 9);
+    assert_eq!([3, 4, 5, 6, 7].map(|fd| client.is_eventfd(fd)), [true, false, false, true, true]);
+    client.close_range(0, u32::MAX, || ());
+    assert!((0..8).all(|fd| !client.is_eventfd(fd)));
+    client.close_range(5, 4, || ());
+}
