@@ -724,3 +724,17 @@ fn errno(error: engine::Error) -> Error {
         engine::Error::NotPermitted => EACCES,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use redox_scheme::Id;
+
+    use super::{Handle, SharedCell};
+    use crate::engine::Eventfd;
+
+    /// What there is of a counter that nobody maps, polls or waits for.
+    #[test]
+    fn an_idle_counter_is_small() {
+        assert!(size_of::<Eventfd<Id, SharedCell>>() + size_of::<Handle>() <= 512);
+    }
+}
