@@ -17,6 +17,7 @@ mod semaphore;
 mod semaphore_tests;
 mod signalfd;
 mod sys;
+pub mod table;
 #[cfg(test)]
 mod tests;
 
@@ -25,3 +26,6 @@ pub use eventfd::{CELL, EFD_CLOEXEC, EFD_NONBLOCK, EFD_SEMAPHORE, TELL, eventfd,
 pub use path::CONTENT_MAX;
 pub use semaphore::{Create, SEM_VALUE_MAX, Semaphores, creates, sem_unlink};
 pub use signalfd::{SET_MASK, SFD_CLOEXEC, SFD_NONBLOCK, signalfd};
+
+// What it was when version 1 of the layout was named.
+const _: () = assert!(size_of::<cell::Cell>() == 64);

@@ -13,28 +13,22 @@ use loom::thread;
 pub mod atomic {
     //! loom's atomics, with what C++ promises for SeqCst and loom leaves out.
     //!
-    //! loom takes SeqCst for AcqRel. Of the one order of all SeqCst steps the cell uses only this: of two threads that each write and then read what
-    //! the other writes, one sees the other. A fence between the two steps gives just that, and is put there only if both are SeqCst.
+    //! loom takes SeqCst for little more than AcqRel. Of the one order of all SeqCst steps the cell uses only this: of two threads that each write and
+    //! then read what the other writes, one sees the other. So a SeqCst read that comes after a SeqCst write finds the newest value, which loom gives to
+    //! read-modify-writes only. Every other read may find an old one, but not the read in an exchange that fails.
 
     use std::cell::Cell;
 
     pub use loom::sync::atomic::Ordering;
-    use loom::sync::atomic::Ordering::SeqCst;
-    use loom::sync::atomic::fence;
+    use loom::sync::atomic::Ordering::{Acquire, SeqCst};
 
     loom::thread_local! {
-        static HAS_WRITTEN: Cell<bool> = Cell::new(false);
+        static WROTE_IN_ORDER: Cell<bool> = Cell::new(false);
     }
 
-    fn before_read(ordering: Ordering) {
-        if ordering == SeqCst && HAS_WRITTEN.with(|written| written.take()) {
-            fence(SeqCst);
-        }
-    }
-
-    fn after_write(ordering: Ordering) {
+    fn wrote(ordering: Ordering) {
         if ordering == SeqCst {
-            HAS_WRITTEN.with(|written| written.set(true));
+            WROTE_IN_ORDER.with(|wrote| wrote.set(true));
         }
     }
 
@@ -45,30 +39,38 @@ pub mod atomic {
 
             impl $name {
                 pub fn load(&self, ordering: Ordering) -> $value {
-                    before_read(ordering);
-                    self.0.load(ordering)
+                    match ordering {
+                        SeqCst if WROTE_IN_ORDER.with(Cell::get) => self.0.fetch_or(0, Acquire),
+                        SeqCst => self.0.load(Acquire),
+                        _ => self.0.load(ordering),
+                    }
                 }
 
                 pub fn store(&self, value: $value, ordering: Ordering) {
-                    self.0.store(value, ordering);
-                    after_write(ordering);
+                    // loom leaves open which came first, a store or a read-modify-write that it takes for a read.
+                    if ordering == SeqCst {
+                        _ = self.0.swap(value, ordering)
+                    } else {
+                        self.0.store(value, ordering)
+                    }
+                    wrote(ordering);
                 }
 
                 pub fn fetch_add(&self, value: $value, ordering: Ordering) -> $value {
                     let before = self.0.fetch_add(value, ordering);
-                    after_write(ordering);
+                    wrote(ordering);
                     before
                 }
 
                 pub fn fetch_or(&self, bits: $value, ordering: Ordering) -> $value {
                     let before = self.0.fetch_or(bits, ordering);
-                    after_write(ordering);
+                    wrote(ordering);
                     before
                 }
 
                 pub fn fetch_and(&self, bits: $value, ordering: Ordering) -> $value {
                     let before = self.0.fetch_and(bits, ordering);
-                    after_write(ordering);
+                    wrote(ordering);
                     before
                 }
 
@@ -81,9 +83,7 @@ pub mod atomic {
                 ) -> Result<$value, $value> {
                     let result = self.0.compare_exchange(seen, wanted, success, failure);
                     if result.is_ok() {
-                        after_write(success);
-                    } else {
-                        before_read(failure);
+                        wrote(success);
                     }
                     result
                 }
@@ -354,21 +354,17 @@ fn a_killed_waker_is_made_up_for(mode: Mode) {
     });
 }
 
-/// Two wake the same sleeper, who falls asleep again in between; both may clear the gate.
+/// Two wake at once, and a new sleeper comes in between: neither clears the gate when it sleeps, so the next write wakes it.
 fn two_wakers_do_not_clear_for_a_new_sleeper(mode: Mode) {
     explore(3, move || {
         let counter = Counter::new(0, mode);
-        let other = spawn(&counter, |counter| counter.write(1, 2));
-        let reader = spawn(&counter, |counter| {
-            let mut sum = 0;
-            while sum < 2 {
-                sum += counter.read(1).unwrap().unwrap();
-            }
-        });
+        let follow = |counter: &Counter| counter.follow_write(After { wake: true, tell: false });
+        let other = spawn(&counter, follow);
+        let reader = spawn(&counter, |counter| counter.read(1));
+        follow(&counter);
+        other.join().unwrap();
         assert_eq!(counter.write(1, 0), Ok(Ok(())));
-        assert_eq!(other.join().unwrap(), Ok(Ok(())));
-        reader.join().unwrap();
-        assert_eq!(counter.cell.count(), 0);
+        assert_eq!(reader.join().unwrap(), Ok(Ok(1)));
     });
 }
 
@@ -439,7 +435,7 @@ fn an_unmapped_read_wakes_a_mapped_writer(mode: Mode) {
 
 /// Two reads, one parked and one asleep, and two writes, of which one reader can take both: the other one gets the third.
 fn parked_and_sleeping_readers_are_both_served(mode: Mode) {
-    explore(2, move || {
+    explore(1, move || {
         let counter = Counter::new(0, mode);
         let sleeps = spawn(&counter, |counter| counter.read(1));
         let writer = spawn(&counter, |counter| counter.write(1, 2));
@@ -460,7 +456,7 @@ fn parked_and_sleeping_readers_are_both_served(mode: Mode) {
 
 /// O_NONBLOCK changes beside an operation: no other flag does, and who sleeps sleeps on.
 fn changing_a_flag_disturbs_nobody(mode: Mode) {
-    explore(3, move || {
+    explore(2, move || {
         let counter = Counter::new(0, mode);
         let reader = spawn(&counter, |counter| counter.read(1));
         let setter = spawn(&counter, |counter| counter.cell.set_nonblocking(true));
@@ -570,22 +566,19 @@ fn one_write_releases_one_counter_reader() {
         let counter = Counter::new(0, Mode::Counter);
         let readers = [spawn(&counter, |counter| counter.read(1)), spawn(&counter, |counter| counter.read(2))];
         assert_eq!(counter.write(2, 0), Ok(Ok(())));
-        let again = spawn(&counter, |counter| {
-            while counter.cell.count() != 0 {
-                thread::yield_now();
-            }
-            counter.write(3, 3)
-        });
+        while counter.cell.count() != 0 {
+            thread::yield_now();
+        }
+        assert_eq!(counter.write(3, 0), Ok(Ok(())));
         let values = readers.map(|reader| reader.join().unwrap().unwrap().unwrap());
         assert!(values == [2, 3] || values == [3, 2]);
-        assert_eq!(again.join().unwrap(), Ok(Ok(())));
     });
 }
 
 /// A writer that needs more room than one read makes sleeps again (semantics 37).
 #[test]
 fn a_large_write_waits_for_two_semaphore_reads() {
-    explore(3, || {
+    explore(2, || {
         let counter = Counter::new(MAX, Mode::Semaphore);
         let writer = spawn(&counter, |counter| counter.write(2, 1));
         let reader = spawn(&counter, |counter| counter.read(2));
@@ -599,7 +592,7 @@ fn a_large_write_waits_for_two_semaphore_reads() {
 /// Who reads a count sees what each of its writers did before.
 #[test]
 fn writes_publish_what_came_before() {
-    explore(3, || {
+    explore(2, || {
         let counter = Counter::new(0, Mode::Counter);
         let written = Arc::new([UnsafeCell::new(0), UnsafeCell::new(0)]);
         for index in 0..2 {
