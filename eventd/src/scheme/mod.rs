@@ -342,7 +342,7 @@ impl Scheme {
         }
     }
 
-    /// A descriptor's access mode that is enough for all that can be done with a counter.
+    /// The counter behind the descriptor `id`, if that was opened for all that can be done in a counter's memory.
     fn whole_eventfd(&self, id: usize) -> Result<EventfdId> {
         match *self.handle(id)? {
             Handle::Eventfd { id, access: O_RDWR, .. } => Ok(id),
