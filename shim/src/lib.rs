@@ -32,3 +32,6 @@ pub use path::CONTENT_MAX;
 pub use readiness::{READINESS, readiness};
 pub use semaphore::{Create, SEM_VALUE_MAX, Semaphores, creates, sem_unlink};
 pub use signalfd::{SET_MASK, SFD_CLOEXEC, SFD_NONBLOCK, signalfd};
+
+// What it was when version 1 of the layout was named.
+const _: () = assert!(size_of::<cell::Cell>() == 64);

@@ -404,8 +404,8 @@ impl<T: Copy, P: Deref<Target = Cell>> Eventfds<T, P> {
         })
     }
 
-    /// From now on announces the readiness of `id` to `description`, as far as it is in `interest`, after each read and write, of which clients that map the counter
-    /// tell; with an empty interest not any more. Returns what is ready now.
+    /// From now on announces the readiness of `id` to `description`, as far as it is in `interest`, after each read and write, those
+    /// included that clients tell of; with an empty interest not any more. Returns what is ready now.
     ///
     /// # Errors
     /// [`Error::NoObject`].

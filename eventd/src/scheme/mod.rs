@@ -342,7 +342,7 @@ impl Scheme {
         }
     }
 
-    /// A descriptor's access mode that is enough for all that can be done with a counter.
+    /// The counter behind the descriptor `id`, if that was opened for all that can be done in a counter's memory.
     fn whole_eventfd(&self, id: usize) -> Result<EventfdId> {
         match *self.handle(id)? {
             Handle::Eventfd { id, access: O_RDWR, .. } => Ok(id),
@@ -738,4 +738,18 @@ fn errno(error: engine::Error) -> Error {
         engine::Error::Exists => EEXIST,
         engine::Error::NotPermitted => EACCES,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use redox_scheme::Id;
+
+    use super::{Handle, SharedCell};
+    use crate::engine::Eventfd;
+
+    /// What there is of a counter that nobody maps, polls or waits for.
+    #[test]
+    fn an_idle_counter_is_small() {
+        assert!(size_of::<Eventfd<Id, SharedCell>>() + size_of::<Handle>() <= 512);
+    }
 }

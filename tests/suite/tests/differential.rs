@@ -1,7 +1,8 @@
 //! The engine and Linux's own eventfd, asked the same at random: every result, readiness and announcement must be equal.
 //!
 //! Whatever may wait on the Linux side is done by a [`Worker`], a thread that is watched through `/proc` until it has finished or sleeps in the call. So
-//! a step is over on both sides before the next one starts, and no step depends on the scheduler. Where Linux does not say who of several waiting
+//! a step is over on both sides before the next one starts, and no step depends on the scheduler. On our side some calls are made by clients that map the
+//! counter, as the shim makes them, and tell and wake as they are asked to. Where Linux does not say who of several waiting
 //! requests is served, they are compared as a multiset; where it does not even say what is served, the step is left out ([`World::is_a_race`]).
 //!
 //! `PROPTEST_CASES` sets the number of sequences.
@@ -14,12 +15,16 @@ use std::fs::File;
 use std::io::{Error as IoError, Result as IoResult};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileExt;
+use std::rc::Rc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, Once};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use eventd::engine::{self, Blocking, Effect, EventfdId, Eventfds, MAX, Mode, Owner, Parked, Progress, Readiness};
+use eventd::engine::{
+    self, Blocking, Effect, EventfdId, Eventfds, MAX, Mode, Owner, Parked, Progress, Readiness, Sleepers,
+};
+use eventd_shim::cell::{After, Cell, Refused, Side};
 use proptest::collection::vec;
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
@@ -44,11 +49,13 @@ enum Step {
     Read {
         at: u8,
         len: usize,
+        mapped: bool,
     },
     Write {
         at: u8,
         value: u64,
         len: usize,
+        mapped: bool,
     },
     SetNonblock {
         at: u8,
@@ -97,8 +104,9 @@ fn step() -> impl Strategy<Value = Step> {
     let at = || any::<u8>();
     prop_oneof![
         1 => create(),
-        10 => (at(), read_len).prop_map(|(at, len)| Step::Read { at, len }),
-        10 => (at(), value(), write_len).prop_map(|(at, value, len)| Step::Write { at, value, len }),
+        10 => (at(), read_len, any::<bool>()).prop_map(|(at, len, mapped)| Step::Read { at, len, mapped }),
+        10 => (at(), value(), write_len, any::<bool>())
+            .prop_map(|(at, value, len, mapped)| Step::Write { at, value, len, mapped }),
         2 => (at(), proptest::bool::weighted(0.3)).prop_map(|(at, on)| Step::SetNonblock { at, on }),
         1 => at().prop_map(|at| Step::Duplicate { at }),
         1 => at().prop_map(|at| Step::Close { at }),
@@ -128,6 +136,26 @@ impl Call {
         match self {
             Self::Read { .. } => None,
             Self::Write { value, .. } => Some(value),
+        }
+    }
+
+    /// Whether a client that maps the counter asks the daemon all the same, since the length is wrong.
+    fn is_odd(self) -> bool {
+        match self {
+            Self::Read { len } => len < 8,
+            Self::Write { len, .. } => len != 8,
+        }
+    }
+
+    /// Where a client sleeps that maps the counter.
+    fn sleepers(self) -> Sleepers {
+        if self.adds().is_none() { Sleepers::Readers } else { Sleepers::Writers }
+    }
+
+    fn on_cell(self, cell: &Cell) -> Result<(u64, After), Refused> {
+        match self {
+            Self::Read { .. } => cell.read(Side::Client),
+            Self::Write { value, .. } => cell.write(value, Side::Client).map(|after| (8, after)),
         }
     }
 
@@ -341,6 +369,13 @@ impl Sleeper {
     }
 }
 
+/// Where a call waits on our side.
+#[derive(Clone, Copy, Debug)]
+enum Waits {
+    InTheEngine(Parked),
+    AtAGate,
+}
+
 /// An open file description of an eventfd, on both sides.
 struct Description {
     id: EventfdId,
@@ -350,8 +385,10 @@ struct Description {
     descriptors: usize,
     /// Another native descriptor, for the epoll.
     watch_fd: OwnedFd,
-    /// Requests that wait in the engine.
-    parked: BTreeMap<Ticket, (Parked, Call)>,
+    /// What clients map, if any does.
+    cell: Option<Rc<Cell>>,
+    /// Calls that wait on our side.
+    waiting: BTreeMap<Ticket, (Waits, Call)>,
     /// Calls that wait on Linux.
     sleepers: Vec<Sleeper>,
 }
@@ -366,6 +403,9 @@ struct Tally {
     answered_together: usize,
     interrupted: usize,
     announced: usize,
+    asleep: usize,
+    woken: usize,
+    told: usize,
 }
 
 /// What outlives a sequence.
@@ -378,7 +418,7 @@ struct Shared {
 /// Both sides.
 struct World<'shared> {
     shared: &'shared Shared,
-    eventfds: Eventfds<Ticket>,
+    eventfds: Eventfds<Ticket, Rc<Cell>>,
     descriptions: BTreeMap<usize, Description>,
     descriptors: Vec<(OwnedFd, usize)>,
     epoll: OwnedFd,
@@ -429,8 +469,8 @@ impl<'shared> World<'shared> {
         }
         match *step {
             Step::Create { .. } => Ok(()),
-            Step::Read { at, len } => self.call(self.at(at), Call::Read { len }),
-            Step::Write { at, value, len } => self.call(self.at(at), Call::Write { value, len }),
+            Step::Read { at, len, mapped } => self.call(self.at(at), Call::Read { len }, mapped),
+            Step::Write { at, value, len, mapped } => self.call(self.at(at), Call::Write { value, len }, mapped),
             Step::SetNonblock { at, on } => {
                 self.set_nonblock(self.at(at), on);
                 Ok(())
@@ -456,14 +496,17 @@ impl<'shared> World<'shared> {
         }
         let mode = if semaphore { Mode::Semaphore } else { Mode::Counter };
         let fd = native_eventfd(initval, semaphore, nonblock);
+        let id = self.eventfds.create(initval, mode, Owner { pid: 1, uid: 0, gid: 0 });
+        self.eventfds.set_nonblocking(id, nonblock).map_err(|error| format!("set_nonblocking: {error:?}"))?;
         let description = Description {
-            id: self.eventfds.create(initval, mode, Owner { pid: 1, uid: 0, gid: 0 }),
+            id,
             mode,
             nonblock,
             watched: false,
             descriptors: 1,
             watch_fd: fd.try_clone().expect("dup"),
-            parked: BTreeMap::new(),
+            cell: None,
+            waiting: BTreeMap::new(),
             sleepers: Vec::new(),
         };
         let key = self.next_description;
@@ -476,7 +519,9 @@ impl<'shared> World<'shared> {
     fn set_nonblock(&mut self, index: usize, on: bool) {
         let (fd, key) = &self.descriptors[index];
         native_set_nonblock(fd.as_raw_fd(), on);
-        self.descriptions.get_mut(key).unwrap().nonblock = on;
+        let description = self.descriptions.get_mut(key).unwrap();
+        description.nonblock = on;
+        self.eventfds.set_nonblocking(description.id, on).unwrap();
     }
 
     fn duplicate(&mut self, index: usize) {
@@ -501,8 +546,11 @@ impl<'shared> World<'shared> {
         if is_last {
             let description = self.descriptions.remove(&key).unwrap();
             let mut effects = Vec::new();
-            self.eventfds.close(description.id, &mut effects);
+            let cell = self.eventfds.close(description.id, &mut effects);
             equal("effects of the last close", &effects, &Vec::new())?;
+            equal("memory of the last close", &cell.is_some(), &description.cell.is_some())?;
+            let live = description.cell.filter(|cell| cell.read(Side::Client) != Err(Refused::NotLive));
+            equal("live after the last close", &live.is_some(), &false)?;
         }
         self.compare_events(&[])
     }
@@ -533,11 +581,11 @@ impl<'shared> World<'shared> {
     /// Whether Linux does not say what follows from a call: a read empties a counter, and which of several writers gets in first is up to the scheduler.
     fn is_a_race(&self, description: &Description, call: Call) -> bool {
         let Some(value) = call.adds() else { return false };
-        let others = description.parked.values().filter_map(|(_, call)| call.adds());
+        let others = description.waiting.values().filter_map(|(_, call)| call.adds());
         description.mode == Mode::Counter && others.into_iter().any(|other| other != value)
     }
 
-    fn call(&mut self, index: usize, call: Call) -> Check {
+    fn call(&mut self, index: usize, call: Call, mapped: bool) -> Check {
         let (fd, key) = &self.descriptors[index];
         let (fd, key) = (fd.as_raw_fd(), *key);
         let ticket = self.next_ticket;
@@ -551,11 +599,92 @@ impl<'shared> World<'shared> {
             return Ok(());
         }
         let mut effects = Vec::new();
-        let ours = self.engine_call(key, call, ticket, &mut effects);
+        let ours = if mapped && !call.is_odd() {
+            self.mapped_call(key, call, ticket, &mut effects)
+        } else {
+            self.engine_call(key, call, ticket, &mut effects)
+        };
+        let woken = self.wake(key, &mut effects);
         let native = self.native_call(key, fd, call)?;
         equal(&format!("{call:?}"), &ours, &native)?;
-        self.settle(key, &effects)?;
+        self.settle(key, &effects, &woken)?;
         self.compare_events(&effects)
+    }
+
+    /// As the shim calls for a client that maps the counter.
+    fn mapped_call(&mut self, key: usize, call: Call, ticket: Ticket, effects: &mut Vec<Effect<Ticket>>) -> Activity {
+        let description = self.descriptions.get_mut(&key).unwrap();
+        let share = || Ok::<_, engine::Error>(Rc::new(Cell::default()));
+        let cell = Rc::clone(self.eventfds.share(description.id, share).unwrap());
+        description.cell = Some(Rc::clone(&cell));
+        assert_eq!(cell.nonblocking(), description.nonblock);
+        let result = match call.on_cell(&cell) {
+            Err(Refused::WouldBlock) if !description.nonblock => self.wait(key, call, ticket),
+            result => result.map(Some),
+        };
+        match result {
+            Ok(Some((value, after))) => {
+                self.follow(key, call, after, effects);
+                Activity::Finished(Ok(value))
+            }
+            Ok(None) => {
+                self.shared.tally.borrow_mut().asleep += 1;
+                Activity::Asleep
+            }
+            Err(Refused::WouldBlock) => Activity::Finished(Err(libc::EAGAIN)),
+            Err(Refused::Invalid) => Activity::Finished(Err(libc::EINVAL)),
+            Err(refused) => panic!("{call:?}: {refused:?}"),
+        }
+    }
+
+    /// One turn of [`eventd_shim::cell::Gate::wait`]; nothing comes back from who falls asleep.
+    fn wait(&mut self, key: usize, call: Call, ticket: Ticket) -> Result<Option<(u64, After)>, Refused> {
+        let description = self.descriptions.get_mut(&key).unwrap();
+        let counter = self.eventfds.get(description.id).unwrap().counter();
+        let attempt = || call.on_cell(counter.cell());
+        let Ok(result) = counter.gate(call.sleepers()).wait(attempt, |_| Err(())) else {
+            description.waiting.insert(ticket, (Waits::AtAGate, call));
+            return Ok(None);
+        };
+        result.map(Some)
+    }
+
+    /// What a client does after it has changed the count: it wakes others, and tells the daemon.
+    fn follow(&mut self, key: usize, call: Call, after: After, effects: &mut Vec<Effect<Ticket>>) {
+        let eventfd = self.descriptions[&key].id;
+        if after.wake {
+            let sleepers = match call.sleepers() {
+                Sleepers::Readers => Sleepers::Writers,
+                Sleepers::Writers => Sleepers::Readers,
+            };
+            effects.push(Effect::Wake { eventfd, sleepers });
+        }
+        if after.tell {
+            self.shared.tally.borrow_mut().told += 1;
+            self.eventfds.look(eventfd, effects).unwrap();
+        }
+    }
+
+    /// Wakes whom the effects wake, until they all sleep again or are done. Returns what the latter came to.
+    fn wake(&mut self, key: usize, effects: &mut Vec<Effect<Ticket>>) -> Vec<(Option<u64>, Outcome)> {
+        let mut woken = Vec::new();
+        let is_wake = |effect: &Effect<Ticket>| matches!(effect, Effect::Wake { .. });
+        while let Some(index) = effects.iter().position(is_wake) {
+            let Effect::Wake { eventfd, sleepers } = effects.remove(index) else { continue };
+            self.eventfds.get(eventfd).unwrap().counter().gate(sleepers).wake(|| ());
+            let waiting = self.descriptions[&key].waiting.iter();
+            let asleep =
+                waiting.filter(|(_, (waits, call))| matches!(waits, Waits::AtAGate) && call.sleepers() == sleepers);
+            for (ticket, call) in asleep.map(|(ticket, (_, call))| (*ticket, *call)).collect::<Vec<_>>() {
+                if let Some((value, after)) = self.wait(key, call, ticket).unwrap() {
+                    woken.push((call.adds(), Ok(value)));
+                    self.descriptions.get_mut(&key).unwrap().waiting.remove(&ticket);
+                    self.shared.tally.borrow_mut().woken += 1;
+                    self.follow(key, call, after, effects);
+                }
+            }
+        }
+        woken
     }
 
     fn engine_call(&mut self, key: usize, call: Call, ticket: Ticket, effects: &mut Vec<Effect<Ticket>>) -> Activity {
@@ -575,7 +704,7 @@ impl<'shared> World<'shared> {
         match progress {
             Ok(Progress::Done(value)) => Activity::Finished(Ok(value)),
             Ok(Progress::Parked(parked)) => {
-                description.parked.insert(ticket, (parked, call));
+                description.waiting.insert(ticket, (Waits::InTheEngine(parked), call));
                 let mut tally = self.shared.tally.borrow_mut();
                 *(if call.adds().is_none() { &mut tally.parked_reads } else { &mut tally.parked_writes }) += 1;
                 Activity::Asleep
@@ -601,17 +730,17 @@ impl<'shared> World<'shared> {
     }
 
     /// Waits until all calls on an object finished or sleep, and compares who finished with whom the engine answered.
-    fn settle(&mut self, key: usize, effects: &[Effect<Ticket>]) -> Check {
+    fn settle(&mut self, key: usize, effects: &[Effect<Ticket>], woken: &[(Option<u64>, Outcome)]) -> Check {
         let description = self.descriptions.get_mut(&key).unwrap();
-        let mut answered = Vec::new();
+        let mut answered = woken.to_vec();
         for effect in effects {
             let (ticket, value) = match *effect {
                 Effect::Read { ticket, value } => (ticket, value),
                 Effect::Written { ticket } => (ticket, 8),
-                Effect::Dropped { .. } => return Err(format!("{effect:?}")),
+                Effect::Dropped { .. } | Effect::Wake { .. } => return Err(format!("{effect:?}")),
                 Effect::Ready { .. } => continue,
             };
-            let (_, call) = description.parked.remove(&ticket).ok_or("answered what does not wait")?;
+            let (_, call) = description.waiting.remove(&ticket).ok_or("answered what does not wait")?;
             answered.push((call.adds(), Ok(value)));
         }
         answered.sort_unstable();
@@ -624,31 +753,42 @@ impl<'shared> World<'shared> {
         equal("answers to those who waited", &answered, &finished)?;
         let eventfd = self.eventfds.get(description.id).ok_or("no object")?;
         let writers = description.sleepers.iter().filter(|sleeper| sleeper.call.adds().is_some()).count();
-        let waiting = (eventfd.waiting_readers(), eventfd.waiting_writers());
+        let mut waiting = (eventfd.waiting_readers(), eventfd.waiting_writers());
+        for (waits, call) in description.waiting.values() {
+            match (waits, call.sleepers()) {
+                (Waits::InTheEngine(_), _) => {}
+                (Waits::AtAGate, Sleepers::Readers) => waiting.0 += 1,
+                (Waits::AtAGate, Sleepers::Writers) => waiting.1 += 1,
+            }
+        }
         equal("readers and writers that wait", &waiting, &(description.sleepers.len() - writers, writers))
     }
 
-    /// Compares what was announced with what the epoll reports (semantics 48-51).
+    /// Compares what was announced with what the epoll reports (semantics 48-51). It reports once what clients can tell of several times, as one that is
+    /// woken does.
     fn compare_events(&self, effects: &[Effect<Ticket>]) -> Check {
-        let mut announced = Vec::new();
+        let mut last = BTreeMap::new();
         for effect in effects {
             if let Effect::Ready { description, readiness } = *effect {
-                announced.push((description as u64, bits(readiness)));
+                last.insert(description as u64, bits(readiness));
             }
         }
+        let announced = last.into_iter().collect::<Vec<_>>();
         self.shared.tally.borrow_mut().announced += announced.len();
         equal("events", &announced, &native_events(self.epoll.as_raw_fd()))
     }
 
     fn interrupt(&mut self, key: usize, which: u8) -> Check {
         let description = self.descriptions.get_mut(&key).unwrap();
-        if description.parked.is_empty() {
+        if description.waiting.is_empty() {
             return Ok(());
         }
-        let index = usize::from(which) % description.parked.len();
-        let ticket = *description.parked.keys().nth(index).unwrap();
-        let (parked, call) = description.parked.remove(&ticket).unwrap();
-        equal("cancel", &self.eventfds.cancel(parked), &true)?;
+        let index = usize::from(which) % description.waiting.len();
+        let ticket = *description.waiting.keys().nth(index).unwrap();
+        let (waits, call) = description.waiting.remove(&ticket).unwrap();
+        if let Waits::InTheEngine(parked) = waits {
+            equal("cancel", &self.eventfds.cancel(parked), &true)?;
+        }
         // Those who want the same are equals: which of them is interrupted makes no difference.
         let equals = |sleeper: &Sleeper| sleeper.call.adds() == call.adds();
         let index = description.sleepers.iter().position(equals).ok_or("does not sleep")?;
@@ -663,7 +803,7 @@ impl<'shared> World<'shared> {
         let finished = description.collect_finished(self.shared)?;
         self.shared.tally.borrow_mut().interrupted += 1;
         equal("who was interrupted", &vec![(call.adds(), Err(libc::EINTR))], &finished)?;
-        self.settle(key, &[])?;
+        self.settle(key, &[], &[])?;
         self.compare_events(&[])
     }
 
@@ -672,11 +812,11 @@ impl<'shared> World<'shared> {
         for index in 0..self.descriptors.len() {
             let key = self.descriptors[index].1;
             self.set_nonblock(index, true);
-            while let Some((_, call)) = self.descriptions[&key].parked.first_key_value().map(|(_, parked)| *parked) {
+            while let Some((_, call)) = self.descriptions[&key].waiting.first_key_value().map(|(_, waiting)| *waiting) {
                 let mode = self.descriptions[&key].mode;
                 match (call.adds(), mode) {
-                    (None, _) => self.call(index, Call::Write { value: 1, len: 8 })?,
-                    (Some(_), Mode::Counter) => self.call(index, Call::Read { len: 8 })?,
+                    (None, _) => self.call(index, Call::Write { value: 1, len: 8 }, false)?,
+                    (Some(_), Mode::Counter) => self.call(index, Call::Read { len: 8 }, false)?,
                     // It could take 2^64 reads.
                     (Some(_), Mode::Semaphore) => self.interrupt(key, 0)?,
                 }
@@ -784,6 +924,9 @@ fn random_sequences_are_answered_as_by_linux() {
             tally.answered_writes,
             tally.answered_together,
             tally.interrupted,
+            tally.asleep,
+            tally.woken,
+            tally.told,
         ];
         assert!(rare.into_iter().all(|count| count > 10), "{tally:?}");
     }
@@ -803,10 +946,15 @@ fn new(initval: u32, semaphore: bool) -> Step {
     Step::Create { initval, semaphore, nonblock: false, watched: true }
 }
 
-const READ: Step = Step::Read { at: 0, len: 8 };
+const READ: Step = Step::Read { at: 0, len: 8, mapped: false };
+const MAPPED_READ: Step = Step::Read { at: 0, len: 8, mapped: true };
 
 fn write(value: u64) -> Step {
-    Step::Write { at: 0, value, len: 8 }
+    Step::Write { at: 0, value, len: 8, mapped: false }
+}
+
+fn mapped_write(value: u64) -> Step {
+    Step::Write { at: 0, value, len: 8, mapped: true }
 }
 
 #[test]
@@ -856,4 +1004,37 @@ fn a_request_that_waits_is_not_touched_by_f_setfl_7() {
     let steps = [new(0, false), READ, on, READ, write(3)];
     let tally = show(&steps);
     assert_eq!((tally.parked_reads, tally.answered_reads), (1, 1));
+}
+
+#[test]
+fn readers_of_both_kinds_share_a_write_of_either_27() {
+    let mut steps = vec![new(0, true)];
+    for _ in 0..6 {
+        steps.extend([READ, MAPPED_READ]);
+    }
+    steps.extend([mapped_write(5), write(0), mapped_write(0), write(20)]);
+    let tally = show(&steps);
+    assert_eq!((tally.answered_reads, tally.asleep, tally.woken), (12, 6, 6));
+}
+
+#[test]
+fn writers_of_both_kinds_get_in_when_either_reads_37() {
+    for read in [READ, MAPPED_READ] {
+        let mut steps = vec![new(0, false), write(MAX - 1)];
+        for _ in 0..4 {
+            steps.extend([write(2), mapped_write(2)]);
+        }
+        steps.push(read);
+        let tally = show(&steps);
+        assert_eq!((tally.answered_writes, tally.woken), (8, 4));
+    }
+}
+
+#[test]
+fn a_chain_of_sleepers_serves_itself() {
+    let mut steps = vec![new(0, true), mapped_write(MAX)];
+    steps.extend(vec![mapped_write(1); 3]);
+    steps.extend([MAPPED_READ, READ, MAPPED_READ, MAPPED_READ, write(1)]);
+    let tally = show(&steps);
+    assert_eq!((tally.asleep, tally.woken), (3, 3));
 }
