@@ -140,15 +140,18 @@ static inline int must(int ret, const char *step)
 }
 
 /* Whatever a hanging check does, the lines printed before it are kept. */
-/* The standard descriptors are taken first if they are free: they have a life of their own in exec on some systems. */
+/*
+ * The standard descriptors are taken first if they are free: they have a life of their own in exec on some systems, and relibc's setvbuf closes one.
+ */
 static inline void start_output(void)
 {
-	int fd = open("/dev/null", O_RDWR);
+	int fd;
 
-	while (fd >= 0 && fd <= 2)
-		fd = open("/dev/null", O_RDWR);
-	close(fd);
 	setvbuf(stdout, NULL, _IOLBF, 0);
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= 2);
+	close(fd);
 }
 
 static inline void start_checks(void)

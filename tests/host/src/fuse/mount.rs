@@ -47,8 +47,8 @@ impl Mount {
         make_directory(&root).map_err(cannot)?;
         mount.detach_stale().map_err(cannot)?;
         for _ in 0..PREDECESSORS {
-            make_directory(&directory).map_err(cannot)?;
-            let device = if privileged { mount.mount_directly(name) } else { mount.mount_by_helper(name) };
+            let device = make_directory(&directory)
+                .and_then(|()| if privileged { mount.mount_directly(name) } else { mount.mount_by_helper(name) });
             // A predecessor that is still on its way out has removed the directory in between, if it is not there.
             if device.is_ok() || directory.exists() {
                 return Ok((mount, device.map_err(cannot)?));
