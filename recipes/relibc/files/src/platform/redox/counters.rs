@@ -15,8 +15,9 @@ use crate::{
 const DESCRIPTORS: usize = 4096;
 
 static WORDS: [AtomicU32; DESCRIPTORS] = [const { AtomicU32::new(0) }; DESCRIPTORS];
+static ASLEEP: [AtomicU32; DESCRIPTORS] = [const { AtomicU32::new(0) }; DESCRIPTORS];
 
-static EVENTFDS: Client<'static> = Client::new(&WORDS);
+static EVENTFDS: Client<'static> = Client::new(&WORDS, &ASLEEP);
 
 fn of_shim<T>(result: Result<T, ShimErrno>) -> Result<T> {
     result.map_err(|ShimErrno(errno)| Errno(errno))
@@ -31,11 +32,18 @@ pub fn opened(fd: c_int) -> c_int {
     fd
 }
 
+/// The pointer that the program gave to `read` or `write`, which make a slice of it although it may be null.
+#[inline]
+fn as_given(buffer: *mut u8) -> *mut u8 {
+    core::hint::black_box(buffer)
+}
+
 /// `read`; none if that is the kernel's.
 #[inline]
 pub fn read(fd: c_int, buf: &mut [u8]) -> Option<Result<usize>> {
-    // SAFETY: the pointer and the length are those of a slice.
-    unsafe { EVENTFDS.read(fd, buf.as_mut_ptr(), buf.len()) }.map(of_shim)
+    let buffer = as_given(buf.as_mut_ptr());
+    // SAFETY: the pointer and the length are those of a slice, or the pointer is null.
+    unsafe { EVENTFDS.read(fd, buffer, buf.len()) }.map(of_shim)
 }
 
 /// `eventfd_read`; none if that is the kernel's.
@@ -48,7 +56,7 @@ pub fn take(fd: c_int, value: &mut u64) -> Option<Result<()>> {
 #[inline]
 pub fn write(fd: c_int, buf: &[u8]) -> Option<Result<usize>> {
     // SAFETY: as in `read`.
-    unsafe { EVENTFDS.write(fd, buf.as_ptr(), buf.len()) }.map(of_shim)
+    unsafe { EVENTFDS.write(fd, as_given(buf.as_ptr().cast_mut()), buf.len()) }.map(of_shim)
 }
 
 /// `close`, which `system` does.
