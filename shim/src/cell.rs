@@ -85,6 +85,17 @@ pub enum Refused {
     NotLive,
 }
 
+/// What eventd wants to hear of.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Interest {
+    /// Nothing.
+    None,
+    /// Changes, for those who poll. The system can tell them as well.
+    Polled,
+    /// Changes, for requests that it has parked, and for those who poll.
+    Parked,
+}
+
 /// What has to be done after the count has changed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct After {
@@ -92,6 +103,8 @@ pub struct After {
     pub wake: bool,
     /// Tell eventd to look at the cell.
     pub tell: bool,
+    /// Only those who poll are to hear of it: let the system tell them, if it can.
+    pub polled: bool,
 }
 
 /// What a counter can be used for without waiting (semantics 42-44).
@@ -242,12 +255,12 @@ impl Cell {
         &self.writable
     }
 
-    /// Says whether eventd wants to be told of changes: it has somebody who polls, or whose request it has parked.
+    /// Says what eventd wants to be told of.
     ///
     /// After it was set, eventd has to look at the count once more, by [`readiness`](Self::readiness) or by the operation that it is about to park.
-    pub fn set_interest(&self, interest: bool) {
+    pub fn set_interest(&self, interest: Interest) {
         // SeqCst: the word that is left, before the count is looked at. Clearing it needs no order: a call too many does no harm.
-        self.interest.store(interest.into(), SeqCst);
+        self.interest.store(interest as u32, SeqCst);
     }
 
     /// What it is ready for.
@@ -314,6 +327,7 @@ impl Cell {
     /// Looks for those who have left word.
     fn after(&self, gate: &Gate) -> After {
         // SeqCst: as in `may_have_sleepers`.
-        After { wake: gate.may_have_sleepers(), tell: self.interest.load(SeqCst) != 0 }
+        let (wake, interest) = (gate.may_have_sleepers(), self.interest.load(SeqCst));
+        After { wake, tell: interest != Interest::None as u32, polled: interest == Interest::Polled as u32 }
     }
 }

@@ -15,13 +15,17 @@
 #![allow(unsafe_code)]
 
 use Ordering::Relaxed;
-use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
-use crate::cell::{After, Cell, Gate, Refused, Side};
+use crate::cell::{After, Cell, Gate, Readiness, Refused, Side};
 use crate::path::{self, EVENTFDS};
 use crate::sys::{self, PAGE_SIZE};
 use crate::table::{Pages, Table};
-use crate::{CELL, Errno, TELL};
+use crate::{CELL, Errno, TELL, TRIGGER};
+
+/// Redox's event flags.
+const EVENT_READ: u64 = 1;
+const EVENT_WRITE: u64 = 2;
 
 /// The size of a count.
 const SIZE: usize = size_of::<u64>();
@@ -38,6 +42,8 @@ pub struct Client<'a> {
     pages: AtomicUsize,
     /// No number from this on has ever been an eventfd.
     end: AtomicUsize,
+    /// Whether the system has been found not to know [`TRIGGER`].
+    no_trigger: AtomicBool,
 }
 
 impl<'a> Client<'a> {
@@ -45,7 +51,13 @@ impl<'a> Client<'a> {
     #[must_use]
     pub const fn new(words: &'a [AtomicU32], asleep: &'a [AtomicU32]) -> Self {
         let len = if words.len() < asleep.len() { words.len() } else { asleep.len() };
-        Self { table: Table::new(words, asleep), len, pages: AtomicUsize::new(0), end: AtomicUsize::new(0) }
+        Self {
+            table: Table::new(words, asleep),
+            len,
+            pages: AtomicUsize::new(0),
+            end: AtomicUsize::new(0),
+            no_trigger: AtomicBool::new(false),
+        }
     }
 
     /// Whether `fd` may be an eventfd to be used here. For all others the functions below change nothing.
@@ -90,7 +102,7 @@ impl<'a> Client<'a> {
         }
         let read = self.operate(descriptor, cell, cell.readable(), || cell.read(Side::Client))?;
         Some(read.map(|(value, after)| {
-            follow(descriptor, cell.writable(), after);
+            self.follow(descriptor, cell, cell.writable(), after);
             // SAFETY: the caller's promise; there is room for a count.
             unsafe { buffer.cast::<u64>().write_unaligned(value) };
             SIZE
@@ -118,7 +130,7 @@ impl<'a> Client<'a> {
         let value = unsafe { buffer.cast::<u64>().read_unaligned() };
         let written = self.operate(descriptor, cell, cell.writable(), || cell.write(value, Side::Client))?;
         Some(written.map(|after| {
-            follow(descriptor, cell.readable(), after);
+            self.follow(descriptor, cell, cell.readable(), after);
             SIZE
         }))
     }
@@ -191,6 +203,41 @@ impl<'a> Client<'a> {
             Err(Refused::Invalid) => Some(Err(Errno::EINVAL)),
             Err(Refused::NotLive | Refused::Contended) => None,
         }
+    }
+
+    /// Does what has to be done after the count of `descriptor` was changed.
+    #[inline]
+    fn follow(&self, descriptor: usize, cell: &Cell, gate: &Gate, After { wake, tell, polled }: After) {
+        if wake {
+            gate.wake(|| sys::futex_wake(gate.word()));
+        }
+        if tell {
+            self.tell(descriptor, cell, polled);
+        }
+    }
+
+    fn tell(&self, descriptor: usize, cell: &Cell, polled: bool) {
+        // Relaxed: it is found out again if need be.
+        if polled && !self.no_trigger.load(Relaxed) {
+            let Readiness { readable, writable, .. } = cell.readiness();
+            let flags = if readable { EVENT_READ } else { 0 } | if writable { EVENT_WRITE } else { 0 };
+            match sys::call(descriptor, [TRIGGER, flags]) {
+                Ok(_) => return,
+                // A descriptor that has been closed meanwhile says nothing of the system.
+                Err(Errno::EBADF) => {}
+                Err(_) => self.no_trigger.store(true, Relaxed),
+            }
+        }
+        // It can fail if the descriptor has been closed meanwhile; the close lets eventd look as well, if it was the last.
+        while sys::call(descriptor, [TELL, 0]) == Err(Errno::EINTR) {}
+    }
+
+    /// The event flags for which `fd` is ready, if it is known in memory; see [`crate::readiness()`].
+    #[must_use]
+    pub fn readiness(&self, fd: i32) -> Option<usize> {
+        let (_, cell) = self.mapped(fd)?;
+        let Readiness { readable, writable, .. } = cell.readiness();
+        Some((if readable { EVENT_READ } else { 0 } | if writable { EVENT_WRITE } else { 0 }) as usize)
     }
 
     fn wait<T>(
@@ -266,14 +313,4 @@ impl Pages for Client<'_> {
 /// What is no descriptor is beyond the table.
 fn index(fd: i32) -> usize {
     fd.cast_unsigned() as usize
-}
-
-/// Does what has to be done after the count of `descriptor` was changed.
-#[inline]
-fn follow(descriptor: usize, gate: &Gate, After { wake, tell }: After) {
-    if wake {
-        gate.wake(|| sys::futex_wake(gate.word()));
-    }
-    // It can fail if the descriptor has been closed meanwhile; the close lets eventd look as well, if it was the last.
-    while tell && sys::call(descriptor, [TELL, 0]) == Err(Errno::EINTR) {}
 }

@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::string::String;
 use std::vec::Vec;
 
-use crate::cell::{Cell, MAX, Mode};
+use crate::cell::{Cell, Interest, MAX, Mode};
 use crate::sys::{PAGE_SIZE, flag};
 use crate::tests::{PATH, failure, with_result};
 use crate::{CELL, Client, Errno, TELL};
@@ -170,7 +170,7 @@ fn without_waiting_7_23_36() {
 fn eventd_is_told_if_it_wants_to_be() {
     let client = made();
     assert_eq!(with_result(0, || write(&client, 1)), (Some(Ok(8)), String::new()));
-    cell().set_interest(true);
+    cell().set_interest(Interest::Parked);
     let told = std::format!("call 6 0 200 [{TELL:x}, 0]");
     // Whether it hears of it makes no difference here.
     for result in [0, failure(9)] {

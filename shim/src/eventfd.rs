@@ -17,6 +17,10 @@ pub const CELL: &[u8] = b"cell";
 /// Metadata of the call on an eventfd that says that its count was changed in memory: this word alone. There is no payload.
 pub const TELL: u64 = u64::from_be_bytes(*b"CHANGED\0");
 
+/// Metadata of a call that the kernel takes, with `kernel-patch/kernel/hooks/00-trigger.patch`: this word, then event flags. It does what eventd does to announce
+/// readiness: whoever polls the file of the descriptor, and wants one of the flags, gets an event. Elsewhere eventd answers EOPNOTSUPP.
+pub const TRIGGER: u64 = u64::from_be_bytes(*b"TRIGGER\0");
+
 /// Redox's own value of O_CLOEXEC, for programs that build the flags from it.
 const REDOX_CLOEXEC: i32 = 0x0100_0000;
 /// Redox's own value of O_NONBLOCK.

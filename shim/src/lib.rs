@@ -27,7 +27,9 @@ mod tests;
 
 pub use client::Client;
 pub use errno::Errno;
-pub use eventfd::{CELL, EFD_CLOEXEC, EFD_NONBLOCK, EFD_SEMAPHORE, TELL, eventfd, eventfd_read, eventfd_write};
+pub use eventfd::{
+    CELL, EFD_CLOEXEC, EFD_NONBLOCK, EFD_SEMAPHORE, TELL, TRIGGER, eventfd, eventfd_read, eventfd_write,
+};
 pub use path::CONTENT_MAX;
 pub use readiness::{READINESS, readiness};
 pub use semaphore::{Create, SEM_VALUE_MAX, Semaphores, creates, sem_unlink};

@@ -3,7 +3,7 @@
 use core::ops::Deref;
 use core::sync::atomic::{Ordering, fence};
 
-use eventd_shim::cell::{Cell, Gate, MAX, Mode};
+use eventd_shim::cell::{Cell, Gate, Interest, MAX, Mode};
 
 use super::{Readiness, Sleepers};
 
@@ -40,7 +40,7 @@ impl<P: Deref<Target = Cell>> Counter<P> {
     }
 
     /// Moves the count to the cell in `page`, which nobody else has yet, as nobody else ever has the one that it leaves. So nothing happens in between.
-    pub(super) fn share(&mut self, page: P, interest: bool) {
+    pub(super) fn share(&mut self, page: P, interest: Interest) {
         page.open(self.own.count(), self.mode, self.own.nonblocking());
         page.set_interest(interest);
         self.shared = Some(page);
@@ -93,7 +93,7 @@ impl<P: Deref<Target = Cell>> Counter<P> {
 mod tests {
     use std::rc::Rc;
 
-    use eventd_shim::cell::{Cell, MAX, Mode, Refused, Side};
+    use eventd_shim::cell::{Cell, Interest, MAX, Mode, Refused, Side};
 
     type Counter = super::Counter<Rc<Cell>>;
 
@@ -145,7 +145,7 @@ mod tests {
             let mut counter = Counter::new(3, mode);
             counter.cell().set_nonblocking(true);
             let page = Rc::new(Cell::default());
-            counter.share(Rc::clone(&page), true);
+            counter.share(Rc::clone(&page), Interest::Parked);
             assert!(page.nonblocking());
             assert_eq!(page.write(4, Side::Client).map(|after| (after.wake, after.tell)), Ok((false, true)));
             assert_eq!(take(&counter), Some(if mode == Mode::Counter { 7 } else { 1 }));
@@ -158,7 +158,7 @@ mod tests {
     fn an_impossible_count_leaves_no_room_28() {
         let mut counter = Counter::new(3, Mode::Counter);
         let page = Rc::new(Cell::default());
-        counter.share(Rc::clone(&page), false);
+        counter.share(Rc::clone(&page), Interest::None);
         page.close();
         assert_eq!((counter.count(), counter.room()), (u64::MAX, 0));
         assert!(counter.readiness().readable && !counter.readiness().writable);

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::ops::Deref;
 
-use eventd_shim::cell::{Cell, Refused, Side};
+use eventd_shim::cell::{Cell, Interest, Refused, Side};
 use slab::Slab;
 
 use super::wait::{Place, WaitList};
@@ -133,12 +133,19 @@ pub struct Eventfd<T, P> {
     writers: Writers<T>,
     watch: Option<Watch>,
     /// Whether clients have been asked to tell.
-    listens: bool,
+    interest: Interest,
 }
 
 impl<T: Copy, P: Deref<Target = Cell>> Eventfd<T, P> {
     fn new(counter: Counter<P>, owner: Owner) -> Self {
-        Self { counter, owner, readers: WaitList::new(), writers: Writers::new(), watch: None, listens: false }
+        Self {
+            counter,
+            owner,
+            readers: WaitList::new(),
+            writers: Writers::new(),
+            watch: None,
+            interest: Interest::None,
+        }
     }
 
     /// The counter.
@@ -181,20 +188,26 @@ impl<T: Copy, P: Deref<Target = Cell>> Eventfd<T, P> {
         if blocking == Blocking::Never {
             return Err(Error::WouldBlock);
         }
-        self.listen(true);
+        self.listen(Interest::Parked);
         Ok(operation(self.counter.cell()).ok())
     }
 
     /// Asks clients to tell of what they change, or not to.
-    fn listen(&mut self, listens: bool) {
-        self.listens = listens;
-        self.counter.cell().set_interest(listens);
+    fn listen(&mut self, interest: Interest) {
+        self.interest = interest;
+        self.counter.cell().set_interest(interest);
     }
 
     /// Spares clients from telling when nobody is left for whom it matters.
     fn stop_listening_for_nobody(&mut self) {
-        if self.listens && self.watch.is_none() && self.readers.len() == 0 && self.writers.list.len() == 0 {
-            self.listen(false);
+        let parked = self.readers.len() > 0 || self.writers.list.len() > 0;
+        let wanted = match self.watch {
+            _ if parked => Interest::Parked,
+            Some(_) => Interest::Polled,
+            None => Interest::None,
+        };
+        if self.interest != wanted {
+            self.listen(wanted);
         }
     }
 
@@ -313,7 +326,7 @@ impl<T: Copy, P: Deref<Target = Cell>> Eventfds<T, P> {
     pub fn share<E: From<Error>>(&mut self, id: EventfdId, page: impl FnOnce() -> Result<P, E>) -> Result<&P, E> {
         let eventfd = self.live.get_mut(id.0).ok_or(Error::NoObject)?;
         if eventfd.counter.shared().is_none() {
-            eventfd.counter.share(page()?, eventfd.listens);
+            eventfd.counter.share(page()?, eventfd.interest);
             self.shared += 1;
         }
         eventfd.counter.shared().ok_or(Error::NoObject.into())
@@ -413,7 +426,9 @@ impl<T: Copy, P: Deref<Target = Cell>> Eventfds<T, P> {
         let eventfd = self.live.get_mut(id.0).ok_or(Error::NoObject)?;
         eventfd.watch = (!interest.is_none()).then_some(Watch { description, interest });
         // Before the look at the count: a change that is too late for it is told.
-        eventfd.listen(true);
+        if eventfd.interest == Interest::None {
+            eventfd.listen(Interest::Polled);
+        }
         eventfd.stop_listening_for_nobody();
         Ok(eventfd.counter.readiness() & interest)
     }

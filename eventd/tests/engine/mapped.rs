@@ -7,13 +7,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use eventd::engine::{Blocking, Effect, Error, EventfdId, Eventfds, MAX, Mode, Parked, Progress, Readiness, Sleepers};
-use eventd_shim::cell::{After, Cell, Gate, Refused, Side};
+use eventd_shim::cell::{After, Cell, Gate, Interest, Refused, Side};
 
 use super::bench::{BOTH, Bench, OWNER, Page, READABLE, Ticket, WRITABLE, Xorshift, dropped, reads, ready, written};
 
-const NOBODY: After = After { wake: false, tell: false };
-const TELL: After = After { wake: false, tell: true };
-const WAKE: After = After { wake: true, tell: false };
+const NOBODY: After = After { wake: false, tell: false, polled: false };
+const TELL: After = After { wake: false, tell: true, polled: false };
+/// Only those who poll are to hear of it.
+const POLLED: After = After { wake: false, tell: true, polled: true };
+const WAKE: After = After { wake: true, tell: false, polled: false };
 
 /// A client reads without waiting.
 fn take(cell: &Cell) -> (u64, After) {
@@ -92,12 +94,16 @@ fn nobody_tells_when_nobody_listens() {
     let page = bench.share();
     assert_eq!(put(&page, 1), NOBODY);
     bench.watch(READABLE);
-    assert_eq!(put(&page, 1), TELL);
+    assert_eq!(put(&page, 1), POLLED);
     bench.watch(Readiness::NONE);
     assert_eq!(take(&page), (2, NOBODY));
     let parked = bench.park_read(1);
     assert_eq!(put(&page, 0), TELL);
+    bench.watch(READABLE);
+    assert_eq!(put(&page, 0), TELL, "the parked read comes first");
     assert!(bench.eventfds.cancel(parked));
+    assert_eq!(put(&page, 0), POLLED, "the poller is left");
+    bench.watch(Readiness::NONE);
     assert_eq!(put(&page, 1), NOBODY);
     assert_eq!(bench.take(), Ok(1));
     bench.park_read(1);
@@ -167,11 +173,11 @@ fn each_tell_is_an_edge_48_50() {
     let page = bench.share();
     bench.watch(BOTH);
     for value in [0, 1, 0] {
-        assert_eq!(put(&page, value), TELL);
+        assert_eq!(put(&page, value), POLLED);
         bench.look();
         assert_eq!(bench.effects, ready(BOTH));
     }
-    assert_eq!(take(&page), (1, TELL));
+    assert_eq!(take(&page), (1, POLLED));
     bench.look();
     assert_eq!(bench.effects, ready(BOTH));
     assert_eq!(take(&page), (1, TELL));
@@ -353,7 +359,7 @@ fn spoil(cell: &Cell, random: &mut Xorshift) {
     let mode = if random.below(2) == 0 { Mode::Counter } else { Mode::Semaphore };
     match random.below(8) {
         0 => cell.close(),
-        1 => cell.set_interest(random.below(2) == 0),
+        1 => cell.set_interest([Interest::None, Interest::Polled, Interest::Parked][random.below(3) as usize]),
         2 => cell.readable().word().store(random.next() as u32, Ordering::Relaxed),
         3 => cell.writable().word().store(random.next() as u32, Ordering::Relaxed),
         4 => cell.set_nonblocking(random.below(2) == 0),

@@ -47,7 +47,7 @@ pub mod cell;
 
 use atomic::Ordering::SeqCst;
 use atomic::{ATTEMPTS, DISTURBANCES};
-use cell::{After, Cell, MAX, Mode, Readiness, Refused, Side};
+use cell::{After, Cell, Interest, MAX, Mode, Readiness, Refused, Side};
 
 const IMPOSSIBLE: u64 = MAX + 1;
 
@@ -139,7 +139,7 @@ fn as_a_plain_counter_20_38_42_43() {
 #[test]
 fn nobody_is_woken_or_told_for_nothing() {
     let cell = opened(0, Mode::Counter);
-    let nothing = After { wake: false, tell: false };
+    let nothing = After { wake: false, tell: false, polled: false };
     assert_eq!(cell.write(1, Side::Client), Ok(nothing));
     assert_eq!(cell.read(Side::Client), Ok((1, nothing)));
 }
@@ -147,12 +147,16 @@ fn nobody_is_woken_or_told_for_nothing() {
 #[test]
 fn each_write_and_each_read_is_heard_of_48_50() {
     let cell = opened(0, Mode::Counter);
-    cell.set_interest(true);
+    cell.set_interest(Interest::Parked);
     assert!(cell.write(0, Side::Client).unwrap().tell);
     assert!(cell.write(1, Side::Client).unwrap().tell);
     assert!(cell.write(1, Side::Client).unwrap().tell);
     assert!(cell.read(Side::Client).unwrap().1.tell);
-    cell.set_interest(false);
+    cell.set_interest(Interest::Polled);
+    assert_eq!(cell.write(1, Side::Client), Ok(After { wake: false, tell: true, polled: true }));
+    cell.set_interest(Interest::Parked);
+    assert_eq!(cell.write(1, Side::Client), Ok(After { wake: false, tell: true, polled: false }));
+    cell.set_interest(Interest::None);
     assert!(!cell.write(1, Side::Client).unwrap().tell);
 }
 

@@ -98,7 +98,7 @@ pub mod atomic {
 pub mod cell;
 
 use atomic::Ordering::Relaxed;
-use cell::{After, Cell, Gate, MAX, Mode, Readiness, Refused, Side};
+use cell::{After, Cell, Gate, Interest, MAX, Mode, Readiness, Refused, Side};
 
 /// The threads of a model, by numbers that it gives them.
 type Thread = usize;
@@ -242,7 +242,7 @@ impl Counter {
             eventd.announced.push(self.cell.readiness());
         }
         if !eventd.polled && eventd.parked_reads == 0 && eventd.parked_writes.is_empty() {
-            self.cell.set_interest(false);
+            self.cell.set_interest(Interest::None);
         }
     }
 
@@ -250,7 +250,7 @@ impl Counter {
     fn unmapped_read(&self) {
         let eventd = &mut self.eventd();
         eventd.parked_reads += 1;
-        self.cell.set_interest(true);
+        self.cell.set_interest(Interest::Parked);
         self.settle(eventd);
     }
 
@@ -258,7 +258,7 @@ impl Counter {
     fn unmapped_write(&self, value: u64) {
         let eventd = &mut self.eventd();
         eventd.parked_writes.push(value);
-        self.cell.set_interest(true);
+        self.cell.set_interest(Interest::Parked);
         self.settle(eventd);
     }
 
@@ -266,7 +266,7 @@ impl Counter {
     fn poll(&self) {
         let eventd = &mut self.eventd();
         eventd.polled = true;
-        self.cell.set_interest(true);
+        self.cell.set_interest(Interest::Parked);
         self.settle(eventd);
     }
 
@@ -358,7 +358,7 @@ fn a_killed_waker_is_made_up_for(mode: Mode) {
 fn two_wakers_do_not_clear_for_a_new_sleeper(mode: Mode) {
     explore(3, move || {
         let counter = Counter::new(0, mode);
-        let follow = |counter: &Counter| counter.follow_write(After { wake: true, tell: false });
+        let follow = |counter: &Counter| counter.follow_write(After { wake: true, tell: false, polled: false });
         let other = spawn(&counter, follow);
         let reader = spawn(&counter, |counter| counter.read(1));
         follow(&counter);
@@ -502,7 +502,7 @@ fn garbage_harms_nobody_else(mode: Mode) {
         let hostile = spawn(&counter, |counter| {
             counter.cell.close();
             counter.cell.readable().word().store(u32::MAX, Relaxed);
-            counter.cell.set_interest(true);
+            counter.cell.set_interest(Interest::Parked);
             counter.cell.writable().word().store(1, Relaxed);
             counter.cell.open(MAX, Mode::Semaphore, true);
         });

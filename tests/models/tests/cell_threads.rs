@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 #[path = "../../../shim/src/cell.rs"]
 pub mod cell;
 
-use cell::{After, Cell, Gate, MAX, Mode, Refused, Side};
+use cell::{After, Cell, Gate, Interest, MAX, Mode, Refused, Side};
 
 #[derive(Debug, PartialEq, Eq)]
 struct TimedOut;
@@ -194,7 +194,7 @@ fn eventd_goes_on_beside_nonsense() {
         for value in 0..300_000 {
             let _any = cell.write(value, Side::Eventd);
             let _any = cell.read(Side::Eventd);
-            cell.set_interest(value % 2 == 0);
+            cell.set_interest([Interest::None, Interest::Polled, Interest::Parked][value as usize % 3]);
             cell.readable().wake(|| wake_all(cell.readable()));
         }
         ended.store(true, Ordering::Relaxed);

@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::thread;
 
-use eventd_shim::cell::{Cell, MAX, Mode, Refused, Side};
+use eventd_shim::cell::{Cell, Interest, MAX, Mode, Refused, Side};
 use eventd_shim::{CELL, TELL};
 use scheme_host::{Client, Descriptor, Pending};
 use syscall::error::{EACCES, EAGAIN, EBADF, EINVAL, ENODEV, ENOTDIR, EOPNOTSUPP};
@@ -407,7 +407,7 @@ fn a_count_that_never_rests_ends_no_turn_late() {
     }
     // It can be made a counter again, and whoever waits is answered.
     mapped.cell().open(0, Mode::Counter, false);
-    mapped.cell().set_interest(true);
+    mapped.cell().set_interest(Interest::Parked);
     while world.waiting() > 0 {
         let _ = mapped.take();
         let _ = mapped.put(1);
