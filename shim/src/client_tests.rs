@@ -11,7 +11,7 @@ use std::vec::Vec;
 use crate::cell::{Cell, Interest, MAX, Mode};
 use crate::sys::{PAGE_SIZE, flag};
 use crate::tests::{PATH, failure, with_result};
-use crate::{CELL, Client, Errno, TELL};
+use crate::{CELL, Client, Errno, TELL, TRIGGER};
 
 const FD: i32 = 6;
 const NUMBERS: usize = 8;
@@ -177,6 +177,21 @@ fn eventd_is_told_if_it_wants_to_be() {
         assert_eq!(with_result(result, || write(&client, 1)), (Some(Ok(8)), told.clone()));
     }
     assert_eq!(with_result(0, || read(&client)), (Some(Ok(6)), told));
+}
+
+#[test]
+fn pollers_hear_from_the_system_if_it_can_and_else_from_eventd() {
+    let client = made();
+    assert_eq!((client.readiness(FD), write(&client, 1)), (Some(3), Some(Ok(8))));
+    cell().set_interest(Interest::Polled);
+    let (both, writable) = [3, 2].map(|flags| std::format!("call 6 0 200 [{TRIGGER:x}, {flags}]")).into();
+    assert_eq!(with_result(0, || write(&client, 1)), (Some(Ok(8)), both));
+    assert_eq!(with_result(0, || read(&client)), (Some(Ok(5)), writable));
+    let told = std::format!("call 6 0 200 [{TELL:x}, 0]");
+    // The last of both calls: the system does not know the first, and is not asked again.
+    assert_eq!(with_result(failure(95), || write(&client, 1)), (Some(Ok(8)), told.clone()));
+    assert_eq!(with_result(0, || write(&client, 1)), (Some(Ok(8)), told));
+    assert_eq!(client.readiness(FD), Some(3));
 }
 
 #[test]

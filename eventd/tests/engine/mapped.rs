@@ -180,7 +180,7 @@ fn each_tell_is_an_edge_48_50() {
     assert_eq!(take(&page), (1, POLLED));
     bench.look();
     assert_eq!(bench.effects, ready(BOTH));
-    assert_eq!(take(&page), (1, TELL));
+    assert_eq!(take(&page), (1, POLLED));
     bench.look();
     assert_eq!(bench.effects, ready(WRITABLE));
 }

@@ -1,7 +1,7 @@
 /* What an eventfd of eventd's costs, compared with the kernel's pipe. */
 #include "bench.h"
 
-#define BATCH 16
+#define BATCH 256
 
 /* From those who write to those who read. An eventfd is both of its ends. */
 struct channel {

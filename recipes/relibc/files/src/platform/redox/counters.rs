@@ -80,6 +80,12 @@ pub fn assign(old: usize, fd: usize, system: impl FnOnce() -> syscall::Result<us
     result
 }
 
+/// The event flags for which an eventfd or a signalfd is ready: from memory, or from eventd.
+pub fn readiness(fd: usize) -> Result<usize, ShimErrno> {
+    let known = c_int::try_from(fd).ok().and_then(|fd| EVENTFDS.readiness(fd));
+    known.map_or_else(|| eventd_shim::readiness(fd), Ok)
+}
+
 /// `fcntl(F_DUPFD)` of `old` has returned `fd`.
 pub fn duplicated(old: c_int, fd: c_int) {
     EVENTFDS.duplicated(old, fd);

@@ -23,7 +23,10 @@ use crate::{
         pthread::pthread_atfork,
         semaphore::sem_t,
     },
-    platform::types::{c_int, c_uint, mode_t},
+    platform::{
+        sys::counters,
+        types::{c_int, c_uint, mode_t},
+    },
     pthread,
     sync::{Mutex, Semaphore},
 };
@@ -107,7 +110,7 @@ pub unsafe fn read_events(
             let mut event = events[index];
             // What cannot be asked is left as it is: the descriptor may be closed.
             if eventd_descriptors::is_known(event.id)
-                && let Ok(ready) = eventd_shim::readiness(event.id)
+                && let Ok(ready) = counters::readiness(event.id)
             {
                 event.flags &= EventFlags::from_bits_truncate(ready);
                 let told = events[..kept].iter().any(|other| other.id == event.id);
