@@ -162,6 +162,7 @@ impl Gate {
 
     /// Whether [`wake`](Self::wake) is needed.
     #[must_use]
+    #[inline]
     pub fn may_have_sleepers(&self) -> bool {
         // SeqCst: the look for word, after the change of the count.
         self.0.load(SeqCst) & SLEEPERS != 0
@@ -295,6 +296,7 @@ impl Cell {
     }
 
     /// The flags, if the cell may be used.
+    #[inline]
     fn enter(&self, side: Side) -> Result<u32, Refused> {
         // Acquire: see `open`. That the cell can be closed after this is the business of `change`.
         let flags = self.flags.load(Acquire);
@@ -305,6 +307,7 @@ impl Cell {
     }
 
     /// Exchanges the count for what `next` makes of it, and returns what it was.
+    #[inline]
     fn change(&self, side: Side, next: impl Fn(u64) -> Option<u64>) -> Result<u64, Refused> {
         // SeqCst: this is the look at the count of who has left word, in a gate or as eventd's interest. The same holds for an exchange that fails.
         let mut seen = !self.inverted.load(SeqCst);
@@ -325,6 +328,7 @@ impl Cell {
     }
 
     /// Looks for those who have left word.
+    #[inline]
     fn after(&self, gate: &Gate) -> After {
         // SeqCst: as in `may_have_sleepers`.
         let (wake, interest) = (gate.may_have_sleepers(), self.interest.load(SeqCst));
