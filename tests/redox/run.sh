@@ -9,9 +9,6 @@ work=$repository/target/redox
 action=${1:-test}
 boot_limit=${REDOX_BOOT_SECONDS:-600}
 target=x86_64-unknown-redox
-grounds=redox
-# What the patches in kernel-patch mend.
-[ -n "${REDOX_SIGNALS:-}" ] || grounds="redox redox-unpatched"
 
 say() {
     echo "$action-redox: $*" >&2
@@ -146,7 +143,7 @@ boot() { # CPUS LOG
 }
 
 test_results() { # LOG
-    "$repository/target/release/redox-report" "$1" "$work/native" "$repository/tests/conformance/exceptions.txt" $grounds
+    "$repository/target/release/redox-report" "$1" "$work/native" "$repository/tests/conformance/exceptions.txt" redox
 }
 
 # What the programs printed, without the carriage returns of the serial line; each of them has to end well.

@@ -13,12 +13,12 @@ pub struct Exceptions {
 }
 
 impl Exceptions {
-    /// Reads those of `program` on `grounds` from a file with lines `GROUND/PROGRAM KEY [KEY ...]: REASON`; a `?` in front of the ground marks a race.
+    /// Reads those of `program` on `ground` from a file with lines `GROUND/PROGRAM KEY [KEY ...]: REASON`; a `?` in front of the ground marks a race.
     ///
     /// # Panics
     /// If the file cannot be read, or a line has no reason.
     #[must_use]
-    pub fn read(path: &Path, grounds: &[String], program: &str) -> Self {
+    pub fn read(path: &Path, ground: &str, program: &str) -> Self {
         let text =
             std::fs::read_to_string(path).unwrap_or_else(|error| panic!("cannot read {}: {error}", path.display()));
         let (mut keys, mut races) = (BTreeSet::new(), BTreeSet::new());
@@ -26,9 +26,9 @@ impl Exceptions {
             let (subject, reason) = line.split_once(": ").unwrap_or_else(|| panic!("no reason is given: {line}"));
             assert!(!reason.trim().is_empty(), "no reason is given: {line}");
             let mut words = subject.split_whitespace();
-            let Some((ground, named)) = words.next().and_then(|subject| subject.split_once('/')) else { continue };
-            let (race, ground) = ground.strip_prefix('?').map_or((false, ground), |ground| (true, ground));
-            if named == program && grounds.iter().any(|given| given == ground) {
+            let Some((given, named)) = words.next().and_then(|subject| subject.split_once('/')) else { continue };
+            let (race, given) = given.strip_prefix('?').map_or((false, given), |given| (true, given));
+            if (given, named) == (ground, program) {
                 let set = if race { &mut races } else { &mut keys };
                 set.extend(words.map(str::to_owned));
             }

@@ -1,6 +1,6 @@
 //! Compares what the conformance programs printed on a booted Redox with native Linux.
 //!
-//! Usage: `redox-report SERIAL_LOG NATIVE_DIRECTORY EXCEPTIONS GROUND [GROUND ...]`; the grounds are those of the lines in EXCEPTIONS that count. Prints every difference that is not listed, and closes with `N passed, N failed`.
+//! Usage: `redox-report SERIAL_LOG NATIVE_DIRECTORY EXCEPTIONS GROUND`; GROUND is that of the lines in EXCEPTIONS that count. Prints every difference that is not listed, and closes with `N passed, N failed`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // What cannot be read is a failure.
 
 use std::collections::BTreeMap;
@@ -40,8 +40,8 @@ fn runs(log: &str) -> BTreeMap<&str, Run> {
 
 fn main() -> ExitCode {
     let arguments = std::env::args().skip(1).collect::<Vec<_>>();
-    let [log, native, exceptions, grounds @ ..] = arguments.as_slice() else {
-        eprintln!("usage: redox-report SERIAL_LOG NATIVE_DIRECTORY EXCEPTIONS GROUND [GROUND ...]");
+    let [log, native, exceptions, ground] = arguments.as_slice() else {
+        eprintln!("usage: redox-report SERIAL_LOG NATIVE_DIRECTORY EXCEPTIONS GROUND");
         return ExitCode::from(2);
     };
     // The serial line ends lines with a carriage return, too.
@@ -56,7 +56,7 @@ fn main() -> ExitCode {
     for path in outputs.iter().filter(|path| path.extension().is_some_and(|extension| extension == "out")) {
         let name = path.file_stem().unwrap().to_str().unwrap();
         let native = std::fs::read_to_string(path).unwrap();
-        let exceptions = Exceptions::read(Path::new(exceptions), grounds, name);
+        let exceptions = Exceptions::read(Path::new(exceptions), ground, name);
         let (output, end) = match runs.get(name) {
             Some(run) => (run.output.as_str(), run.end.as_deref().unwrap_or("did not end")),
             None => ("", "did not start"),
