@@ -219,9 +219,7 @@ impl<'a> Client<'a> {
     fn tell(&self, descriptor: usize, cell: &Cell, polled: bool) {
         // Relaxed: it is found out again if need be.
         if polled && !self.no_trigger.load(Relaxed) {
-            let Readiness { readable, writable, .. } = cell.readiness();
-            let flags = if readable { EVENT_READ } else { 0 } | if writable { EVENT_WRITE } else { 0 };
-            match sys::call(descriptor, [TRIGGER, flags]) {
+            match sys::call(descriptor, [TRIGGER, event_flags(cell)]) {
                 Ok(_) => return,
                 // A descriptor that has been closed meanwhile says nothing of the system.
                 Err(Errno::EBADF) => {}
@@ -235,9 +233,7 @@ impl<'a> Client<'a> {
     /// The event flags for which `fd` is ready, if it is known in memory; see [`crate::readiness()`].
     #[must_use]
     pub fn readiness(&self, fd: i32) -> Option<usize> {
-        let (_, cell) = self.mapped(fd)?;
-        let Readiness { readable, writable, .. } = cell.readiness();
-        Some((if readable { EVENT_READ } else { 0 } | if writable { EVENT_WRITE } else { 0 }) as usize)
+        self.mapped(fd).map(|(_, cell)| event_flags(cell) as usize)
     }
 
     fn wait<T>(
@@ -308,6 +304,14 @@ impl Pages for Client<'_> {
         // SAFETY: as in `map`. Zeros are a closed cell.
         let _stays = unsafe { sys::map_zeros_at(address) };
     }
+}
+
+/// Redox's event flags for which a counter is ready.
+fn event_flags(cell: &Cell) -> u64 {
+    let Readiness { readable, writable, .. } = cell.readiness();
+    let readable = if readable { EVENT_READ } else { 0 };
+    let writable = if writable { EVENT_WRITE } else { 0 };
+    readable | writable
 }
 
 /// What is no descriptor is beyond the table.
