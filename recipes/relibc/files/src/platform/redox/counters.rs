@@ -3,12 +3,11 @@
 use core::sync::atomic::AtomicU32;
 
 use eventd_shim::{Client, Errno as ShimErrno};
-use redox_rt::sys::eventd_descriptors;
 use syscall::error::Error;
 
 use crate::{
     error::{Errno, Result},
-    platform::types::c_int,
+    platform::{sys::eventd, types::c_int},
 };
 
 /// More than programs have; what is above takes the system's way. Each word stands for a page of reserved addresses.
@@ -25,11 +24,8 @@ fn of_shim<T>(result: Result<T, ShimErrno>) -> Result<T> {
 
 /// `eventfd` has returned `fd`.
 pub fn opened(fd: c_int) -> c_int {
-    if let Ok(descriptor) = usize::try_from(fd) {
-        eventd_descriptors::note(descriptor);
-        EVENTFDS.made(fd);
-    }
-    fd
+    EVENTFDS.made(fd);
+    eventd::opened(fd)
 }
 
 /// The pointer that the program gave to `read` or `write`, which make a slice of it although it may be null.

@@ -100,7 +100,11 @@ pub unsafe fn read_events(
     if !eventd_descriptors::any() {
         return read();
     }
-    let start = milliseconds()?;
+    // A wait without a limit has no need of the time, which takes a system call.
+    let deadline = match timeout {
+        1.. => Some(milliseconds()? + i64::from(timeout)),
+        _ => None,
+    };
     loop {
         let count = read()? / size_of::<Event>();
         // SAFETY: they have just been put there.
@@ -125,8 +129,11 @@ pub unsafe fn read_events(
             return Ok(kept * size_of::<Event>());
         }
         if timeout >= 0 {
-            let left = i64::from(timeout) - (milliseconds()? - start);
-            limit(left.max(0) as c_int).map_err(|Errno(errno)| Error::new(errno))?;
+            let left = match deadline {
+                Some(deadline) => (deadline - milliseconds()?).max(0),
+                None => 0,
+            };
+            limit(left as c_int).map_err(|Errno(errno)| Error::new(errno))?;
         }
     }
 }
