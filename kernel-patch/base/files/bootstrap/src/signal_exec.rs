@@ -8,6 +8,7 @@ use core::cell::RefCell;
 
 use super::pending_word::PendingWord;
 use super::signal_protocol::signal_bit;
+use super::signal_routes::pending_for_thread;
 use super::{Process, ProcessId, Thread};
 
 const HALF: u64 = 0xffff_ffff;
@@ -57,8 +58,7 @@ impl AtExec {
     /// A thread is about to register a page.
     pub(super) fn keep(&self, thread: &Thread) {
         let Some(control) = &thread.sig_ctrl else { return };
-        let [low, high] = [&control.word[0], &control.word[1]].map(|word| PendingWord::load(word) & HALF);
-        let pending = low | (high << 32);
+        let pending = pending_for_thread(control);
         // The dynamic linker registers a page of its own before the program does.
         let mut kept = self.0.borrow_mut();
         // Without memory they are lost, as they would be without this file.

@@ -13,7 +13,7 @@ use redox_scheme::{CallerCtx, OpenResult, Response, SignalBehavior, Socket};
 use syscall::schemev2::NewFdFlags;
 use syscall::{
     CallFlags, ContextVerb, EACCES, EAGAIN, EBUSY, EINTR, EINVAL, ENOMEM, ESRCH, Error, EventFlags, Result, SenderInfo,
-    SigProcControl,
+    SigProcControl, Sigcontrol,
 };
 
 use super::pending_word::PendingWord;
@@ -112,6 +112,12 @@ fn cancel_opposite(pending: &impl PendingWord, threads: &[Rc<RefCell<Thread>>], 
             signal_router::cancel_opposite(&control.word[0], signal);
         }
     }
+}
+
+/// The signals that are pending for just one thread.
+pub(super) fn pending_for_thread(control: &Sigcontrol) -> u64 {
+    let [low, high] = [&control.word[0], &control.word[1]].map(|word| PendingWord::load(word) & 0xffff_ffff);
+    low | (high << 32)
 }
 
 fn interrupt(thread: &Thread) {
@@ -243,9 +249,7 @@ impl ProcScheme<'_> {
         }
         let of_threads = threads.iter().fold(0, |set, thread| {
             let thread = thread.borrow();
-            let Some(control) = &thread.sig_ctrl else { return set };
-            let [low, high] = [&control.word[0], &control.word[1]].map(|word| PendingWord::load(word) & 0xffff_ffff);
-            set | low | (high << 32)
+            set | thread.sig_ctrl.as_ref().map_or(0, |control| pending_for_thread(control))
         });
         let sets = PendingSets { process: PendingWord::load(&control.pending) & mask, threads: of_threads & mask };
         payload[..PendingSets::SIZE].copy_from_slice(&sets.to_bytes());
