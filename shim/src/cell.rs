@@ -219,29 +219,59 @@ impl Cell {
     ///
     /// # Errors
     /// Any but [`Refused::Invalid`]; the count is unchanged.
-    #[inline]
     pub fn read(&self, side: Side) -> Result<(u64, After), Refused> {
-        let semaphore = self.enter(side)? & SEMAPHORE != 0;
-        let before = self.change(side, |count| match count {
-            0 => None,
-            _ if semaphore => Some(count - 1),
-            _ => Some(0),
-        })?;
-        Ok((if semaphore { 1 } else { before }, self.after(&self.writable)))
+        let value = self.take(side, TRIES)?;
+        Ok((value, self.after(&self.writable)))
+    }
+
+    /// [`read`](Self::read) by a client who comes again if this fails, for whatever cause: a few instructions, to be inlined.
+    #[inline]
+    #[must_use]
+    pub fn read_at_once(&self) -> Option<(u64, After)> {
+        let value = self.take(Side::Client, 1).ok()?;
+        Some((value, self.after(&self.writable)))
+    }
+
+    #[inline]
+    fn take(&self, side: Side, tries: u32) -> Result<u64, Refused> {
+        // Relaxed: it never changes.
+        if self.flags.load(Relaxed) & SEMAPHORE == 0 {
+            self.change(side, tries, |count| (count > 0).then_some(0))
+        } else {
+            self.change(side, tries, |count| count.checked_sub(1)).map(|_| 1)
+        }
     }
 
     /// Adds `value`. Zero is added like any other, and heard of (semantics 33-36, 48).
     ///
     /// # Errors
     /// Any; the count is unchanged.
-    #[inline]
     pub fn write(&self, value: u64, side: Side) -> Result<After, Refused> {
-        self.enter(side)?;
+        self.add(value, side, TRIES)?;
+        Ok(self.after(&self.readable))
+    }
+
+    /// [`write`](Self::write), as [`read_at_once`](Self::read_at_once).
+    #[inline]
+    #[must_use]
+    pub fn write_at_once(&self, value: u64) -> Option<After> {
+        self.add(value, Side::Client, 1).ok()?;
+        Some(self.after(&self.readable))
+    }
+
+    #[inline]
+    fn add(&self, value: u64, side: Side, tries: u32) -> Result<(), Refused> {
         if value > MAX {
             return Err(Refused::Invalid);
         }
-        self.change(side, |count| (value < u64::MAX - count).then(|| count + value))?;
-        Ok(self.after(&self.readable))
+        self.change(side, tries, |count| (value < u64::MAX - count).then(|| count + value)).map(drop)
+    }
+
+    /// Whether it has been a cell of this layout, as far as can be seen. To be asked once, when it was mapped.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        // Acquire: see `open`.
+        self.flags.load(Acquire) & LAYOUT_MASK == LAYOUT
     }
 
     /// Where readers sleep.
@@ -295,23 +325,12 @@ impl Cell {
         }
     }
 
-    /// The flags, if the cell may be used.
-    #[inline]
-    fn enter(&self, side: Side) -> Result<u32, Refused> {
-        // Acquire: see `open`. That the cell can be closed after this is the business of `change`.
-        let flags = self.flags.load(Acquire);
-        if side == Side::Client && flags & LAYOUT_MASK != LAYOUT {
-            return Err(Refused::NotLive);
-        }
-        Ok(flags)
-    }
-
     /// Exchanges the count for what `next` makes of it, and returns what it was.
     #[inline]
-    fn change(&self, side: Side, next: impl Fn(u64) -> Option<u64>) -> Result<u64, Refused> {
+    fn change(&self, side: Side, mut tries: u32, next: impl Fn(u64) -> Option<u64>) -> Result<u64, Refused> {
         // SeqCst: this is the look at the count of who has left word, in a gate or as eventd's interest. The same holds for an exchange that fails.
         let mut seen = !self.inverted.load(SeqCst);
-        for _ in 0..TRIES {
+        loop {
             if seen == CLOSED && side == Side::Client {
                 return Err(Refused::NotLive);
             }
@@ -323,8 +342,11 @@ impl Cell {
                 Ok(_) => return Ok(seen),
                 Err(now) => seen = !now,
             }
+            tries -= 1;
+            if tries == 0 {
+                return Err(Refused::Contended);
+            }
         }
-        Err(Refused::Contended)
     }
 
     /// Looks for those who have left word.

@@ -34,10 +34,9 @@ const FIRST: usize = 3;
 
 /// The eventfds of a process, each for itself known or not.
 #[derive(Debug)]
-pub struct Client<'a> {
-    table: Table<'a>,
-    /// How many numbers there are in the table.
-    len: usize,
+pub struct Client<const NUMBERS: usize> {
+    words: [AtomicU32; NUMBERS],
+    asleep: [AtomicU32; NUMBERS],
     /// Where the pages are; zero before there is any.
     pages: AtomicUsize,
     /// No number from this on has ever been an eventfd.
@@ -46,33 +45,38 @@ pub struct Client<'a> {
     no_trigger: AtomicBool,
 }
 
-impl<'a> Client<'a> {
-    /// For the descriptors below the number of words in either slice, which are zero. It reserves addresses for a page each when it maps the first.
+impl<const NUMBERS: usize> Client<NUMBERS> {
+    /// For the descriptors below `NUMBERS`. It reserves addresses for a page each when it maps the first.
+    #[expect(clippy::new_without_default, reason = "it is for statics")]
     #[must_use]
-    pub const fn new(words: &'a [AtomicU32], asleep: &'a [AtomicU32]) -> Self {
-        let len = if words.len() < asleep.len() { words.len() } else { asleep.len() };
+    pub const fn new() -> Self {
         Self {
-            table: Table::new(words, asleep),
-            len,
+            words: [const { AtomicU32::new(0) }; NUMBERS],
+            asleep: [const { AtomicU32::new(0) }; NUMBERS],
             pages: AtomicUsize::new(0),
             end: AtomicUsize::new(0),
             no_trigger: AtomicBool::new(false),
         }
     }
 
+    #[inline]
+    fn table(&self) -> Table<'_> {
+        Table::new(&self.words, &self.asleep)
+    }
+
     /// Whether `fd` may be an eventfd to be used here. For all others the functions below change nothing.
     #[inline]
     #[must_use]
     pub fn is_eventfd(&self, fd: i32) -> bool {
-        self.table.is_eventfd(index(fd))
+        self.table().is_eventfd(index(fd))
     }
 
     /// `fd` is a new descriptor of an eventfd.
     pub fn made(&self, fd: i32) {
         let descriptor = index(fd);
-        if (FIRST..self.len).contains(&descriptor) {
+        if (FIRST..NUMBERS).contains(&descriptor) {
             self.end.fetch_max(descriptor + 1, Relaxed);
-            self.table.expect(descriptor, self);
+            self.table().expect(descriptor, self);
         }
     }
 
@@ -91,22 +95,38 @@ impl<'a> Client<'a> {
     ///
     /// # Safety
     /// If `fd` is an eventfd and `buffer` not null, `len` bytes there may be overwritten.
-    #[inline]
     pub unsafe fn read(&self, fd: i32, buffer: *mut u8, len: usize) -> Option<Result<usize, Errno>> {
-        let (descriptor, cell) = self.mapped(fd)?;
+        let cell = self.mapped(fd)?;
         if len < SIZE {
             return Some(Err(Errno::EINVAL));
         }
         if buffer.is_null() {
             return None;
         }
-        let read = self.operate(descriptor, cell, cell.readable(), || cell.read(Side::Client))?;
-        Some(read.map(|(value, after)| {
-            self.follow(descriptor, cell, cell.writable(), after);
-            // SAFETY: the caller's promise; there is room for a count.
-            unsafe { buffer.cast::<u64>().write_unaligned(value) };
-            SIZE
+        let read = self.operate(fd, cell, cell.readable(), || cell.read(Side::Client))?;
+        // SAFETY: the caller's promise; there is room for a count.
+        Some(read.map(|(value, after)| unsafe {
+            buffer.cast::<u64>().write_unaligned(value);
+            self.follow(fd, cell, cell.writable(), after)
         }))
+    }
+
+    /// [`read`](Self::read), if the cell is mapped already and nothing has to be waited for; none if that is to be called instead.
+    ///
+    /// All that a read costs while nobody sleeps or polls: for the beginning of a C function, in which it needs no room on the stack.
+    ///
+    /// # Safety
+    /// As for [`read`](Self::read).
+    #[inline(always)]
+    pub unsafe fn read_at_once(&self, fd: i32, buffer: *mut u8, len: usize) -> Option<usize> {
+        if buffer.is_null() || !self.table().is_mapped(index(fd)) || len < SIZE {
+            return None;
+        }
+        let cell = self.cell_in_page(index(fd));
+        let (value, after) = cell.read_at_once()?;
+        // SAFETY: the caller's promise; there is room for a count.
+        unsafe { buffer.cast::<u64>().write_unaligned(value) };
+        Some(if after.wake | after.tell { self.follow(fd, cell, cell.writable(), after) } else { SIZE })
     }
 
     /// `write(fd, buffer, len)`; none if that is the system's.
@@ -117,9 +137,8 @@ impl<'a> Client<'a> {
     ///
     /// # Safety
     /// If `fd` is an eventfd and `buffer` not null, there are `len` bytes.
-    #[inline]
     pub unsafe fn write(&self, fd: i32, buffer: *const u8, len: usize) -> Option<Result<usize, Errno>> {
-        let (descriptor, cell) = self.mapped(fd)?;
+        let cell = self.mapped(fd)?;
         if len != SIZE {
             return Some(Err(Errno::EINVAL));
         }
@@ -128,23 +147,35 @@ impl<'a> Client<'a> {
         }
         // SAFETY: the caller's promise.
         let value = unsafe { buffer.cast::<u64>().read_unaligned() };
-        let written = self.operate(descriptor, cell, cell.writable(), || cell.write(value, Side::Client))?;
-        Some(written.map(|after| {
-            self.follow(descriptor, cell, cell.readable(), after);
-            SIZE
-        }))
+        let written = self.operate(fd, cell, cell.writable(), || cell.write(value, Side::Client))?;
+        Some(written.map(|after| self.follow(fd, cell, cell.readable(), after)))
+    }
+
+    /// [`write`](Self::write), as [`read_at_once`](Self::read_at_once).
+    ///
+    /// # Safety
+    /// As for [`write`](Self::write).
+    #[inline(always)]
+    pub unsafe fn write_at_once(&self, fd: i32, buffer: *const u8, len: usize) -> Option<usize> {
+        if buffer.is_null() || !self.table().is_mapped(index(fd)) || len != SIZE {
+            return None;
+        }
+        let cell = self.cell_in_page(index(fd));
+        // SAFETY: the caller's promise.
+        let after = cell.write_at_once(unsafe { buffer.cast::<u64>().read_unaligned() })?;
+        Some(if after.wake | after.tell { self.follow(fd, cell, cell.readable(), after) } else { SIZE })
     }
 
     /// O_NONBLOCK of `fd` has been set or cleared. Not every system tells eventd.
     pub fn set_nonblocking(&self, fd: i32, nonblocking: bool) {
-        if let Some((_, cell)) = self.mapped(fd) {
+        if let Some(cell) = self.mapped(fd) {
             cell.set_nonblocking(nonblocking);
         }
     }
 
     /// `close(fd)`, which `system` does. Also for whatever makes the number the business of others, who will not come here.
     pub fn close<T>(&self, fd: i32, system: impl FnOnce() -> T) -> T {
-        self.table.close(index(fd), self, system)
+        self.table().close(index(fd), self, system)
     }
 
     /// `close_range(first, last)`, which `system` does.
@@ -171,27 +202,28 @@ impl<'a> Client<'a> {
 
     fn forget(&self, first: u32, last: u32) {
         let end = (last as usize).saturating_add(1).min(self.end.load(Relaxed));
-        for descriptor in (first as usize..end).filter(|descriptor| self.table.is_eventfd(*descriptor)) {
-            self.table.close(descriptor, self, || ());
+        for descriptor in (first as usize..end).filter(|descriptor| self.table().is_eventfd(*descriptor)) {
+            self.table().close(descriptor, self, || ());
         }
     }
 
+    /// The cell of `fd`, which is mapped now if that had not been tried yet.
+    fn mapped(&self, fd: i32) -> Option<&Cell> {
+        self.table().map(index(fd), self).then(|| self.cell_in_page(index(fd)))
+    }
+
+    /// What is in the page of `descriptor`, where something has been mapped.
     #[inline]
-    fn mapped(&self, fd: i32) -> Option<(usize, &Cell)> {
-        let descriptor = index(fd);
-        if !self.table.is_mapped(descriptor, self) {
-            return None;
-        }
+    fn cell_in_page(&self, descriptor: usize) -> &Cell {
         // Relaxed: the address was there before anything was mapped.
         let address = self.pages.load(Relaxed) + descriptor * PAGE_SIZE;
         // SAFETY: the page is there: that of an eventfd, or what `replace` puts in its place. A cell is made of atomics, for which all bits will do.
-        Some((descriptor, unsafe { &*core::ptr::with_exposed_provenance(address) }))
+        unsafe { &*core::ptr::with_exposed_provenance(address) }
     }
 
-    #[inline]
     fn operate<T>(
         &self,
-        descriptor: usize,
+        fd: i32,
         cell: &Cell,
         gate: &Gate,
         attempt: impl Fn() -> Result<T, Refused>,
@@ -199,21 +231,23 @@ impl<'a> Client<'a> {
         match attempt() {
             Ok(done) => Some(Ok(done)),
             Err(Refused::WouldBlock) if cell.nonblocking() => Some(Err(Errno::EAGAIN)),
-            Err(Refused::WouldBlock) => self.wait(descriptor, gate, attempt),
+            Err(Refused::WouldBlock) => self.wait(index(fd), gate, attempt),
             Err(Refused::Invalid) => Some(Err(Errno::EINVAL)),
             Err(Refused::NotLive | Refused::Contended) => None,
         }
     }
 
-    /// Does what has to be done after the count of `descriptor` was changed.
-    #[inline]
-    fn follow(&self, descriptor: usize, cell: &Cell, gate: &Gate, After { wake, tell, polled }: After) {
+    /// Does what has to be done after the count of `fd` was changed, and returns how many bytes that were.
+    #[cold]
+    #[inline(never)]
+    fn follow(&self, fd: i32, cell: &Cell, gate: &Gate, After { wake, tell, polled }: After) -> usize {
         if wake {
             gate.wake(|| sys::futex_wake(gate.word()));
         }
         if tell {
-            self.tell(descriptor, cell, polled);
+            self.tell(index(fd), cell, polled);
         }
+        SIZE
     }
 
     fn tell(&self, descriptor: usize, cell: &Cell, polled: bool) {
@@ -233,7 +267,7 @@ impl<'a> Client<'a> {
     /// The event flags for which `fd` is ready, if it is known in memory; see [`crate::readiness()`].
     #[must_use]
     pub fn readiness(&self, fd: i32) -> Option<usize> {
-        self.mapped(fd).map(|(_, cell)| event_flags(cell) as usize)
+        self.mapped(fd).map(|cell| event_flags(cell) as usize)
     }
 
     fn wait<T>(
@@ -242,9 +276,9 @@ impl<'a> Client<'a> {
         gate: &Gate,
         attempt: impl Fn() -> Result<T, Refused>,
     ) -> Option<Result<T, Errno>> {
-        let generation = self.table.generation(descriptor);
+        let generation = self.table().generation(descriptor);
         let mut slept = false;
-        let waited = self.table.stay(descriptor, self, || {
+        let waited = self.table().stay(descriptor, self, || {
             gate.wait(attempt, |word| match sys::futex_wait(gate.word(), word) {
                 Err(Errno::EAGAIN) => Ok(()),
                 result => result.map(|()| slept = true),
@@ -255,7 +289,7 @@ impl<'a> Client<'a> {
             Ok(Err(Refused::Invalid)) => Some(Err(Errno::EINVAL)),
             Err(Errno::EINTR) => Some(Err(Errno::EINTR)),
             // Closed by all while it slept. By now the number may be a file with which the caller has nothing to do.
-            Ok(Err(_)) if slept && self.table.generation(descriptor) != generation => Some(Err(Errno::EBADF)),
+            Ok(Err(_)) if slept && self.table().generation(descriptor) != generation => Some(Err(Errno::EBADF)),
             // Not closed here but ended by eventd, which says why.
             Ok(Err(_)) | Err(_) => None,
         }
@@ -267,7 +301,7 @@ impl<'a> Client<'a> {
         if known != 0 {
             return Ok(known);
         }
-        let len = self.len * PAGE_SIZE;
+        let len = NUMBERS * PAGE_SIZE;
         let mine = sys::reserve(len)?;
         Ok(match self.pages.compare_exchange(0, mine, Relaxed, Relaxed) {
             Ok(_) => mine,
@@ -289,11 +323,16 @@ impl<'a> Client<'a> {
         // SAFETY: the page belongs to this number, and the table lets nobody else map there now; who uses it still knows that it can go.
         let mapped = unsafe { sys::map_page_at(address, memory) };
         sys::close(memory);
-        mapped.map(|()| true)
+        mapped?;
+        let known = self.cell_in_page(descriptor).is_known();
+        if !known {
+            self.replace(descriptor);
+        }
+        Ok(known)
     }
 }
 
-impl Pages for Client<'_> {
+impl<const NUMBERS: usize> Pages for Client<NUMBERS> {
     fn find(&self, descriptor: usize) -> bool {
         self.map(descriptor).unwrap_or(false)
     }

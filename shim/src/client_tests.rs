@@ -1,7 +1,6 @@
 //! What a C library calls in front of its own functions, against a system with one descriptor, 6.
 #![allow(unsafe_code)]
 
-use core::sync::atomic::AtomicU32;
 use std::alloc::{Layout, alloc_zeroed};
 use std::boxed::Box;
 use std::cell::RefCell;
@@ -27,6 +26,8 @@ struct World {
     start: usize,
     /// What was mapped: the number, and whether its counter.
     mapped: Vec<(usize, bool)>,
+    /// Whether what is mapped as a counter is something else.
+    is_odd: bool,
     /// What the next dup fails with.
     refuses: usize,
     /// What happens while somebody sleeps, one after the other.
@@ -62,7 +63,7 @@ pub(crate) fn map(address: *mut (), len: usize, flags: u32, fd: usize) -> usize 
         assert_eq!(fd, if is_counter { MEMORY } else { usize::MAX });
         // SAFETY: a page of the range above.
         unsafe { address.cast::<u8>().write_bytes(0, PAGE_SIZE) };
-        if is_counter {
+        if is_counter && !world.is_odd {
             cell_at(address.expose_provenance()).open(3, Mode::Counter, false);
         }
         world.mapped.push(((address.addr() - world.start) / PAGE_SIZE, is_counter));
@@ -89,36 +90,38 @@ extern "C-unwind" fn redox_futex_wake_v0(_word: *mut u32, _count: u32) -> usize 
     0
 }
 
-fn new() -> Client<'static> {
-    let words = || Box::leak(Box::new([const { AtomicU32::new(0) }; NUMBERS]));
+fn new() -> Client<NUMBERS> {
     PATH.set(EVENTFD);
-    Client::new(words(), words())
+    Client::new()
 }
 
 /// With a count of 3.
-fn made() -> Client<'static> {
+fn made() -> Client<NUMBERS> {
     let client = new();
     client.made(FD);
     client
 }
 
-fn sleep(client: &Client<'static>, what: impl FnOnce(&Client<'static>) -> usize + 'static) {
-    let client: *const Client<'static> = client;
+fn sleep(client: &Client<NUMBERS>, what: impl FnOnce(&Client<NUMBERS>) -> usize + 'static) {
+    let client: *const Client<NUMBERS> = client;
     // SAFETY: the test's client is there while it sleeps.
     let sleep = Box::new(move || what(unsafe { &*client }));
     WORLD.with_borrow_mut(|world| world.sleeps.push(sleep));
 }
 
-fn read(client: &Client<'_>) -> Option<Result<u64, Errno>> {
+/// As a C library does both.
+fn read(client: &Client<NUMBERS>) -> Option<Result<u64, Errno>> {
     let mut value = 0_u64;
+    let buffer = (&raw mut value).cast();
     // SAFETY: the value is ours.
-    let read = unsafe { client.read(FD, (&raw mut value).cast(), 8) };
+    let read = unsafe { client.read_at_once(FD, buffer, 8).map(Ok).or_else(|| client.read(FD, buffer, 8)) };
     read.map(|read| read.map(|len| if len == 8 { value } else { u64::MAX }))
 }
 
-fn write(client: &Client<'_>, value: u64) -> Option<Result<usize, Errno>> {
+fn write(client: &Client<NUMBERS>, value: u64) -> Option<Result<usize, Errno>> {
+    let buffer = (&raw const value).cast();
     // SAFETY: the value is ours.
-    unsafe { client.write(FD, (&raw const value).cast(), 8) }
+    unsafe { client.write_at_once(FD, buffer, 8).map(Ok).or_else(|| client.write(FD, buffer, 8)) }
 }
 
 #[test]
@@ -153,6 +156,41 @@ fn counts_are_read_and_written_in_memory() {
     }
     assert_eq!((bytes[0], u64::from_ne_bytes(core::array::from_fn(|i| bytes[1 + i])), bytes[9]), (0xAA, 1, 0xAA));
     assert_eq!(WORLD.with_borrow(|world| world.mapped.clone()), [(6, true)]);
+}
+
+#[test]
+fn at_once_is_only_what_needs_nothing_more() {
+    let client = made();
+    let mut value = 5_u64;
+    let buffer = (&raw mut value).cast();
+    // SAFETY: the value is ours.
+    let read = |fd, len| unsafe { client.read_at_once(fd, buffer, len) };
+    // SAFETY: as above.
+    let write = |fd, len| unsafe { client.write_at_once(fd, buffer, len) };
+    for fd in [FD, 7, 8, 1000, -1, i32::MIN] {
+        assert_eq!((read(fd, 8), write(fd, 8)), (None, None));
+    }
+    assert!(WORLD.with_borrow(|world| world.mapped.is_empty()));
+    // SAFETY: the value is ours.
+    assert_eq!(unsafe { client.read(FD, buffer, 8) }, Some(Ok(8)));
+    assert_eq!((value, read(FD, 8)), (3, None));
+    assert_eq!((write(FD, 7), write(FD, 9), write(FD, 8), read(FD, 7)), (None, None, Some(8), None));
+    // SAFETY: null is the system's.
+    unsafe {
+        assert_eq!(client.read_at_once(FD, core::ptr::null_mut(), 8), None);
+        assert_eq!(client.write_at_once(FD, core::ptr::null(), 8), None);
+    }
+    assert_eq!((read(FD, 16), value, cell().count()), (Some(8), 3, 0));
+    client.close(FD, || ());
+    assert_eq!((read(FD, 8), write(FD, 8)), (None, None));
+}
+
+#[test]
+fn memory_of_another_layout_is_left_to_eventd() {
+    WORLD.with_borrow_mut(|world| world.is_odd = true);
+    let client = made();
+    assert_eq!((read(&client), client.is_eventfd(FD)), (None, false));
+    assert_eq!(WORLD.with_borrow(|world| world.mapped.clone()), [(6, true), (6, false)]);
 }
 
 #[test]

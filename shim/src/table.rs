@@ -35,22 +35,22 @@
 use super::atomic::{AtomicU32, Ordering};
 use Ordering::{AcqRel, Acquire, Relaxed, Release};
 
-/// What the number is.
-const KNOWN: u32 = 3;
+/// What the number is: one of the next four. Each has a bit, so that asking for one is one instruction.
+const KNOWN: u32 = EXPECTED | MAPPED | LEFT;
 /// Whatever it is, operations take the system's way.
 const SYSTEM: u32 = 0;
 /// Somebody has said that it is an eventfd.
 const EXPECTED: u32 = 1;
 const MAPPED: u32 = 2;
 /// It was mapped and has been closed, and the page is still there.
-const LEFT: u32 = 3;
+const LEFT: u32 = 4;
 /// Somebody finds out, and may map at the address, or replaces what was left.
-const FINDING: u32 = 4;
+const FINDING: u32 = 8;
 /// One who closes. There is room for 511 at once.
-const CLOSER: u32 = 8;
+const CLOSER: u32 = 16;
 const CLOSERS: u32 = GENERATION - CLOSER;
 /// How often closing has begun, in the bits from here on.
-const GENERATION: u32 = 1 << 12;
+const GENERATION: u32 = 1 << 13;
 
 /// The range of pages. None of its calls may wait for another thread.
 pub trait Pages {
@@ -76,12 +76,18 @@ impl<'a> Table<'a> {
         Self { words, asleep }
     }
 
-    /// Whether the cell of `descriptor` is to be used. It may be closed, or another one, by the time that it is.
+    /// Whether the cell of `descriptor` is mapped. It may be closed, or another one, by the time that it is used.
     #[inline]
     #[must_use]
-    pub fn is_mapped(&self, descriptor: usize, pages: &impl Pages) -> bool {
-        let Some(word) = self.words.get(descriptor) else { return false };
+    pub fn is_mapped(&self, descriptor: usize) -> bool {
         // Acquire: the page is there for who sees the word that `find` entered.
+        self.words.get(descriptor).is_some_and(|word| word.load(Acquire) & MAPPED != 0)
+    }
+
+    /// As [`is_mapped`](Self::is_mapped), after it was mapped if that had not been tried yet.
+    pub fn map(&self, descriptor: usize, pages: &impl Pages) -> bool {
+        let Some(word) = self.words.get(descriptor) else { return false };
+        // Acquire: as above.
         let seen = word.load(Acquire);
         match seen & KNOWN {
             MAPPED => true,

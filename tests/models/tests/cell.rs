@@ -214,7 +214,29 @@ fn clients_stay_away_from_what_is_no_cell() {
     closed.close();
     assert_eq!(closed.read(Side::Client), Err(Refused::NotLive));
     assert_eq!(closed.write(0, Side::Client), Err(Refused::NotLive));
+    assert_eq!((closed.read_at_once(), closed.write_at_once(1)), (None, None));
     assert!(!closed.nonblocking());
+    assert!(!zeros.is_known() && !closed.is_known() && opened(0, Mode::Counter).is_known());
+}
+
+#[test]
+fn at_once_is_one_attempt() {
+    for mode in [Mode::Counter, Mode::Semaphore] {
+        let (once, cell) = (opened(3, mode), opened(3, mode));
+        while let Some(taken) = once.read_at_once() {
+            assert_eq!(cell.read(Side::Client), Ok(taken));
+        }
+        assert_eq!((once.count(), cell.read(Side::Client)), (0, Err(Refused::WouldBlock)));
+        assert_eq!(once.write_at_once(MAX).map(Ok), Some(cell.write(MAX, Side::Client)));
+        assert_eq!((once.write_at_once(1), once.write_at_once(u64::MAX), once.count()), (None, None, MAX));
+        DISTURBANCES.set(1);
+        assert_eq!(once.read_at_once(), None);
+        assert!(once.read_at_once().is_some());
+        DISTURBANCES.set(1);
+        assert_eq!(once.write_at_once(0), None);
+        once.set_interest(Interest::Parked);
+        assert_eq!(once.write_at_once(0), Some(After { wake: false, tell: true, polled: false }));
+    }
 }
 
 /// eventd serves what a client made unusable.

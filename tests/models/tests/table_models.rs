@@ -91,7 +91,7 @@ impl Process {
 
     /// What an operation reaches: a cell, or whatever the system has.
     fn reach(&self) -> File {
-        if self.table().is_mapped(DESCRIPTOR, self) {
+        if self.table().map(DESCRIPTOR, self) {
             let page = self.page.load(Relaxed);
             if page != CLOSED {
                 return File::Eventfd(page);
@@ -105,7 +105,7 @@ impl Process {
         assert_eq!(self.file(), file);
         assert_eq!(self.reach(), file);
         let page = if let File::Eventfd(number) = file { number } else { CLOSED };
-        assert_eq!(self.table().is_mapped(DESCRIPTOR, self), page != CLOSED);
+        assert_eq!(self.table().map(DESCRIPTOR, self), page != CLOSED);
         assert_eq!(self.page.load(Relaxed), page);
     }
 }
@@ -249,7 +249,7 @@ fn closed_in_turns() {
 
 /// Sleeps at the page, if it is mapped; returns whose it is, which does not change.
 fn sleep(process: &Process) -> Option<usize> {
-    if !process.table().is_mapped(DESCRIPTOR, process) {
+    if !process.table().map(DESCRIPTOR, process) {
         return None;
     }
     // Read-modify-writes see the newest.
@@ -346,11 +346,11 @@ fn a_handler_does_not_wait() {
         for before in [true, false] {
             let process = &Process::new(File::Eventfd(1));
             let handler = Cell::new(Some((|process| assert_eq!(process.reach(), File::Eventfd(1))) as fn(&Process)));
-            assert!(process.table().is_mapped(DESCRIPTOR, &Interrupted { process, handler, before }));
+            assert!(process.table().map(DESCRIPTOR, &Interrupted { process, handler, before }));
 
             let process = &Process::new(File::Eventfd(1));
             let handler = Cell::new(Some((|process| process.assign(File::Eventfd(2))) as fn(&Process)));
-            assert!(!process.table().is_mapped(DESCRIPTOR, &Interrupted { process, handler, before }));
+            assert!(!process.table().map(DESCRIPTOR, &Interrupted { process, handler, before }));
             assert_eq!(process.page.load(Relaxed), CLOSED);
             process.assert_known(File::Eventfd(2));
         }
@@ -375,12 +375,12 @@ fn asked_once() {
         for is_eventfd in [false, true] {
             let [words, asleep] = [(); 2].map(|()| [atomic::AtomicU32::new(0)]);
             let (table, asked) = (Table::new(&words, &asleep), Asked(Cell::new(0), is_eventfd));
-            assert!(!table.is_eventfd(DESCRIPTOR) && !table.is_mapped(DESCRIPTOR, &asked));
+            assert!(!table.is_eventfd(DESCRIPTOR) && !table.map(DESCRIPTOR, &asked));
             assert_eq!(asked.0.get(), 0);
             table.expect(DESCRIPTOR, &asked);
             assert!(table.is_eventfd(DESCRIPTOR));
             for _ in 0..3 {
-                assert_eq!(table.is_mapped(DESCRIPTOR, &asked), is_eventfd);
+                assert_eq!(table.map(DESCRIPTOR, &asked), is_eventfd);
             }
             assert_eq!(table.is_eventfd(DESCRIPTOR), is_eventfd);
             assert_eq!(asked.0.get(), 1);
@@ -407,7 +407,7 @@ fn closed_unheard() {
 fn beyond_the_table() {
     explore(1, || {
         let process = Process::new(File::Eventfd(1));
-        assert!(!process.table().is_mapped(1, &*process));
+        assert!(!process.table().map(1, &*process));
         assert_eq!(process.table().close(usize::MAX, &*process, || 7), 7);
     });
 }

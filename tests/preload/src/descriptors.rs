@@ -8,7 +8,6 @@
 #![allow(unsafe_code)]
 
 use std::ffi::{c_char, c_int, c_long, c_uint, c_ulong, c_void};
-use std::sync::atomic::AtomicU32;
 
 use eventd_shim::{Client, Errno};
 
@@ -19,9 +18,7 @@ use crate::vfork;
 /// needs some as well.
 const DESCRIPTORS: usize = 32_768;
 
-static WORDS: [AtomicU32; DESCRIPTORS] = [const { AtomicU32::new(0) }; DESCRIPTORS];
-static ASLEEP: [AtomicU32; DESCRIPTORS] = [const { AtomicU32::new(0) }; DESCRIPTORS];
-pub(crate) static CLIENT: Client<'static> = Client::new(&WORDS, &ASLEEP);
+pub(crate) static CLIENT: Client<DESCRIPTORS> = Client::new();
 
 // The names of glibc's own that do not lead back here. A thread that is cancelled is unwound through their callers.
 unsafe extern "C-unwind" {
@@ -79,7 +76,10 @@ unsafe extern "C-unwind" fn read(fd: c_int, buffer: *mut c_void, len: usize) -> 
 #[inline(never)]
 unsafe fn read_eventfd(fd: c_int, buffer: *mut c_void, len: usize) -> isize {
     // SAFETY: the caller's promise.
-    serve(|| unsafe { CLIENT.read(fd, buffer.cast(), len) }).unwrap_or_else(|| unsafe { __read(fd, buffer, len) })
+    serve(|| unsafe {
+        CLIENT.read_at_once(fd, buffer.cast(), len).map(Ok).or_else(|| CLIENT.read(fd, buffer.cast(), len))
+    })
+    .unwrap_or_else(|| unsafe { __read(fd, buffer, len) })
 }
 
 /// `write(2)`.
@@ -99,7 +99,10 @@ unsafe extern "C-unwind" fn write(fd: c_int, buffer: *const c_void, len: usize) 
 #[inline(never)]
 unsafe fn write_eventfd(fd: c_int, buffer: *const c_void, len: usize) -> isize {
     // SAFETY: the caller's promise.
-    serve(|| unsafe { CLIENT.write(fd, buffer.cast(), len) }).unwrap_or_else(|| unsafe { __write(fd, buffer, len) })
+    serve(|| unsafe {
+        CLIENT.write_at_once(fd, buffer.cast(), len).map(Ok).or_else(|| CLIENT.write(fd, buffer.cast(), len))
+    })
+    .unwrap_or_else(|| unsafe { __write(fd, buffer, len) })
 }
 
 /// read(2), if it was compiled with _FORTIFY_SOURCE and the size of the buffer is known.
