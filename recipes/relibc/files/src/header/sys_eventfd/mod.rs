@@ -47,8 +47,8 @@ pub extern "C" fn eventfd(initval: c_uint, flags: c_int) -> c_int {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn eventfd_read(fd: c_int, value: *mut eventfd_t) -> c_int {
     // SAFETY: what the caller of the C function promises.
-    if let Some(read) = unsafe { value.as_mut() }.and_then(|value| counters::take(fd, value)) {
-        return read.map(|()| 0).or_minus_one_errno();
+    if let Some(read) = unsafe { counters::read(fd, value.cast(), size_of::<eventfd_t>()) } {
+        return if read < 0 { -1 } else { 0 };
     }
     // SAFETY: what the caller of the C function promises.
     result(unsafe { eventd_shim::eventfd_read(fd, value) }.map(|()| 0))
@@ -59,8 +59,9 @@ pub unsafe extern "C" fn eventfd_read(fd: c_int, value: *mut eventfd_t) -> c_int
 /// Adds `value` to the counter.
 #[unsafe(no_mangle)]
 pub extern "C" fn eventfd_write(fd: c_int, value: eventfd_t) -> c_int {
-    if let Some(written) = counters::write(fd, &value.to_ne_bytes()) {
-        return written.map(|_| 0).or_minus_one_errno();
+    // SAFETY: a count is there to be read.
+    if let Some(written) = unsafe { counters::write(fd, (&raw const value).cast(), size_of::<eventfd_t>()) } {
+        return if written < 0 { -1 } else { 0 };
     }
     result(eventd_shim::eventfd_write(fd, value).map(|()| 0))
 }

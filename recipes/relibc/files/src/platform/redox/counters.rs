@@ -1,26 +1,20 @@
 //! The eventfds of the process, whose counts it reads and writes in memory that it shares with eventd; see `eventd-shim`.
 
-use core::sync::atomic::AtomicU32;
-
 use eventd_shim::{Client, Errno as ShimErrno};
 use syscall::error::Error;
 
 use crate::{
-    error::{Errno, Result},
-    platform::{sys::eventd, types::c_int},
+    error::{Errno, Result, ResultExt},
+    platform::{
+        sys::eventd,
+        types::{c_int, c_void, size_t, ssize_t},
+    },
 };
 
 /// More than programs have; what is above takes the system's way. Each word stands for a page of reserved addresses.
 const DESCRIPTORS: usize = 4096;
 
-static WORDS: [AtomicU32; DESCRIPTORS] = [const { AtomicU32::new(0) }; DESCRIPTORS];
-static ASLEEP: [AtomicU32; DESCRIPTORS] = [const { AtomicU32::new(0) }; DESCRIPTORS];
-
-static EVENTFDS: Client<'static> = Client::new(&WORDS, &ASLEEP);
-
-fn of_shim<T>(result: Result<T, ShimErrno>) -> Result<T> {
-    result.map_err(|ShimErrno(errno)| Errno(errno))
-}
+static EVENTFDS: Client<DESCRIPTORS> = Client::new();
 
 /// `eventfd` has returned `fd`.
 pub fn opened(fd: c_int) -> c_int {
@@ -28,31 +22,46 @@ pub fn opened(fd: c_int) -> c_int {
     eventd::opened(fd)
 }
 
-/// The pointer that the program gave to `read` or `write`, which make a slice of it although it may be null.
-#[inline]
-fn as_given(buffer: *mut u8) -> *mut u8 {
-    core::hint::black_box(buffer)
+/// `read`, if it is done in memory and need not wait.
+///
+/// # Safety
+/// As for `read`.
+#[inline(always)]
+pub unsafe fn read_at_once(fd: c_int, buffer: *mut c_void, len: size_t) -> Option<ssize_t> {
+    // SAFETY: the caller's promise.
+    unsafe { EVENTFDS.read_at_once(fd, buffer.cast(), len) }.map(|len| len as ssize_t)
 }
 
-/// `read`; none if that is the kernel's.
-#[inline]
-pub fn read(fd: c_int, buf: &mut [u8]) -> Option<Result<usize>> {
-    let buffer = as_given(buf.as_mut_ptr());
-    // SAFETY: the pointer and the length are those of a slice, or the pointer is null.
-    unsafe { EVENTFDS.read(fd, buffer, buf.len()) }.map(of_shim)
+/// What `read` returns, if that is not the kernel's business.
+///
+/// # Safety
+/// As for `read`.
+pub unsafe fn read(fd: c_int, buffer: *mut c_void, len: size_t) -> Option<ssize_t> {
+    // SAFETY: the caller's promise.
+    unsafe { EVENTFDS.read(fd, buffer.cast(), len) }.map(returned)
 }
 
-/// `eventfd_read`; none if that is the kernel's.
-pub fn take(fd: c_int, value: &mut u64) -> Option<Result<()>> {
-    let mut bytes = [0; size_of::<u64>()];
-    read(fd, &mut bytes).map(|read| read.map(|_| *value = u64::from_ne_bytes(bytes)))
+/// `write`, if it is done in memory and need not wait.
+///
+/// # Safety
+/// As for `write`.
+#[inline(always)]
+pub unsafe fn write_at_once(fd: c_int, buffer: *const c_void, len: size_t) -> Option<ssize_t> {
+    // SAFETY: the caller's promise.
+    unsafe { EVENTFDS.write_at_once(fd, buffer.cast(), len) }.map(|len| len as ssize_t)
 }
 
-/// `write`; none if that is the kernel's.
-#[inline]
-pub fn write(fd: c_int, buf: &[u8]) -> Option<Result<usize>> {
-    // SAFETY: as in `read`.
-    unsafe { EVENTFDS.write(fd, as_given(buf.as_ptr().cast_mut()), buf.len()) }.map(of_shim)
+/// What `write` returns, if that is not the kernel's business.
+///
+/// # Safety
+/// As for `write`.
+pub unsafe fn write(fd: c_int, buffer: *const c_void, len: size_t) -> Option<ssize_t> {
+    // SAFETY: the caller's promise.
+    unsafe { EVENTFDS.write(fd, buffer.cast(), len) }.map(returned)
+}
+
+fn returned(result: Result<usize, ShimErrno>) -> ssize_t {
+    result.map_err(|ShimErrno(errno)| Errno(errno)).map(|len| len as ssize_t).or_minus_one_errno()
 }
 
 /// `close`, which `system` does.
