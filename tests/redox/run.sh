@@ -148,12 +148,18 @@ test_results() { # LOG
 
 # What the programs printed, without the carriage returns of the serial line; each of them has to end well.
 bench_results() { # LOG
+    local figures=$work/bench-$(basename "$1" .log | cut -d- -f2).txt
+    rm -f "$figures"
     tr -d '\r' <"$1" | awk '
         /^@begin bench/ { begun++; inside = 1; next }
         /^@end bench/ { inside = 0; if (/: exit status 0$/) { ended++; next } }
         /^@done/ { done = 1 }
         inside || /^@end bench/
-        END { exit !done || ended != begun }' || { say "not everything was measured"; return 1; }
+        END { exit !done || ended != begun }' | tee "$figures.partial" || { say "not everything was measured"; return 1; }
+    mv "$figures.partial" "$figures"
+    cargo run --release --locked --quiet --manifest-path "$repository/Cargo.toml" -p eventd-bench --bin bench-chart -- \
+        redox "$figures" "${figures%.txt}.svg" || return 1
+    echo "figures: $figures, picture: ${figures%.txt}.svg"
 }
 
 case $action in

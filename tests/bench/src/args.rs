@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::chart::Run;
 use crate::failure::{Context, Failure, Result};
 
 const DEFAULT_REPEATS: usize = 5;
@@ -15,7 +16,8 @@ pub const DRIVER_USAGE: &str = "\
 usage: bench [--eventd PATH] [--preload PATH] [--json PATH] [--repeats N] [--only TEXT]
   --eventd PATH   the daemon (default: eventd beside this program)
   --preload PATH  the library (default: libeventd_preload.so beside this program)
-  --json PATH     where to write the figures (default: bench.json one level above)
+  --json PATH     where to write the figures (default: bench.json one level above);
+                  the picture of them goes beside it, with the extension svg
   --repeats N     runs of each case on each side (default: 5)
   --only TEXT     only the cases with TEXT in their names";
 
@@ -24,6 +26,13 @@ pub const WORKER_USAGE: &str = "\
 usage: bench-worker CASE [--millis N]
   CASE            the name of a case, e.g. eventfd/write+read
   --millis N      how long to measure (default: 200)";
+
+/// What `bench-chart --help` prints.
+pub const CHART_USAGE: &str = "\
+usage: bench-chart linux|redox FIGURES PICTURE
+  linux    FIGURES is the bench.json of make bench
+  redox    FIGURES is the bench-1.txt of make bench-redox
+  PICTURE  the SVG file to write";
 
 /// What the driver is asked to do.
 #[derive(Debug)]
@@ -102,6 +111,35 @@ impl WorkerArgs {
         }
         let case = case.ok_or_else(|| Failure::new("no case given"))?;
         Ok(Some(Self { case, budget }))
+    }
+}
+
+/// What the chart is to be drawn from, and where to.
+#[derive(Debug)]
+pub struct ChartArgs {
+    /// What was run.
+    pub run: Run,
+    /// What it wrote.
+    pub figures: PathBuf,
+    /// The SVG file.
+    pub picture: PathBuf,
+}
+
+impl ChartArgs {
+    /// What the command line asks for; `None` for help.
+    pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Option<Self>> {
+        let arguments: Vec<_> = arguments.into_iter().collect();
+        let [run, figures, picture] = match arguments.as_slice() {
+            [option] if option == "--help" => return Ok(None),
+            [run, figures, picture] => [run, figures, picture],
+            _ => return Err(Failure::new(format!("expected 3 arguments, not {}", arguments.len()))),
+        };
+        let run = match run.to_str() {
+            Some("linux") => Run::Linux,
+            Some("redox") => Run::Redox,
+            _ => return Err(Failure::new(format!("unknown run {run:?}"))),
+        };
+        Ok(Some(Self { run, figures: figures.into(), picture: picture.into() }))
     }
 }
 

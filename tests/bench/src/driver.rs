@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::args::DriverArgs;
 use crate::cases::{CASES, Case};
+use crate::chart::{self, Run};
 use crate::cpu;
 use crate::daemon::Daemon;
 use crate::failure::{Context, Failure, Result};
@@ -40,6 +41,8 @@ pub fn drive(args: &DriverArgs) -> Result<bool> {
     for trouble in report::troubles(&rows, args.repeats) {
         eprintln!("bench: {trouble}");
     }
+    let names: Vec<_> = cases.iter().map(|case| case.name).collect();
+    chart::draw_cases(Run::Linux, &names, &args.json, &args.json.with_extension("svg"))?;
     removed?;
     Ok(rows.iter().all(Row::is_measured))
 }

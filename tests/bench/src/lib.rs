@@ -2,10 +2,11 @@
 //!
 //! `bench` (the driver) runs `bench-worker` once per case and side. The worker
 //! only knows the C symbols `eventfd`, `signalfd` and `sem_open`; whether the system or eventd
-//! answers is decided by the `LD_PRELOAD` the driver starts it with.
+//! answers is decided by the `LD_PRELOAD` the driver starts it with. `bench-chart` draws the figures.
 
 mod args;
 mod cases;
+mod chart;
 #[expect(unsafe_code, reason = "calls eventfd, read, write and epoll of the C library")]
 mod counter;
 #[expect(unsafe_code, reason = "calls sched_setaffinity and its kin")]
@@ -14,6 +15,8 @@ mod crowd;
 mod daemon;
 mod driver;
 mod failure;
+mod figures;
+mod goals;
 #[expect(unsafe_code, reason = "forks")]
 mod helper;
 mod measure;
@@ -34,7 +37,8 @@ mod sys;
 mod wake;
 mod worker;
 
-pub use args::{DRIVER_USAGE, DriverArgs, WORKER_USAGE, WorkerArgs};
+pub use args::{CHART_USAGE, ChartArgs, DRIVER_USAGE, DriverArgs, WORKER_USAGE, WorkerArgs};
+pub use chart::{Run, draw};
 pub use driver::drive;
 pub use failure::{Failure, Result};
 pub use measure::Line;

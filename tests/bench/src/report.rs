@@ -101,9 +101,12 @@ pub(crate) fn troubles(rows: &[Row], repeats: usize) -> Vec<String> {
 
 /// Writes the measured cases; those without a figure are left out.
 pub(crate) fn write_json(path: &Path, rows: &[Row]) -> Result<()> {
+    fs::write(path, to_json(rows)).context(|| format!("write {}", path.display()))
+}
+
+pub(crate) fn to_json(rows: &[Row]) -> String {
     let entries: Vec<_> = rows.iter().filter_map(|row| row.figures().map(|figures| json(row.name, &figures))).collect();
-    let text = format!("[\n{}\n]\n", entries.join(",\n"));
-    fs::write(path, text).context(|| format!("write {}", path.display()))
+    format!("[\n{}\n]\n", entries.join(",\n"))
 }
 
 /// Names of cases contain nothing that JSON would have escaped.

@@ -60,12 +60,12 @@ static inline void measure(const struct benchmark *benchmarks, size_t count, boo
     for (size_t i = 0; i < count; i++) {
         const struct benchmark *benchmark = &benchmarks[i];
         if (benchmark->needs_patches && !patched) {
-            printf("%-26s %10s %10.2f %8s  %s\n", benchmark->name, "-", others[i], "-", benchmark->other);
+            printf("%-26s %10s %10.3f %8s  %s\n", benchmark->name, "-", others[i], "-", benchmark->other);
             continue;
         }
         benchmark->run(true, &times);
         double ours = median(&times);
-        printf("%-26s %10.2f %10.2f %8.2f  %s\n", benchmark->name, ours, others[i], ours / others[i], benchmark->other);
+        printf("%-26s %10.3f %10.3f %8.2f  %s\n", benchmark->name, ours, others[i], ours / others[i], benchmark->other);
     }
 }
 
