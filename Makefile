@@ -5,11 +5,12 @@
 # make check-redox  type-checks eventd and the shim for Redox
 # make test-redox   boots Redox with eventd in QEMU; docs/redox.md says what it needs
 # make bench-redox  what eventd costs there, with the same parts
+# make chart  puts the pictures of the last make bench and make bench-redox into docs/; chart-linux and chart-redox, one of them
 
 SCHEME_ROOT ?= /tmp/scheme
 export SCHEME_ROOT
 
-.PHONY: run build test bench check check-redox check-redox-if-possible test-redox bench-redox clean
+.PHONY: run build test bench check check-redox check-redox-if-possible test-redox bench-redox chart chart-linux chart-redox bench-chart clean
 
 run: build
 	@echo
@@ -50,6 +51,17 @@ test-redox:
 
 bench-redox:
 	@tests/redox/run.sh bench
+
+chart: chart-linux chart-redox
+
+chart-linux: bench-chart
+	target/release/bench-chart linux target/bench.json docs/performance-linux.svg
+
+chart-redox: bench-chart
+	target/release/bench-chart redox target/redox/bench-1.txt docs/performance-redox.svg
+
+bench-chart:
+	cargo build --release -p eventd-bench
 
 clean:
 	cargo clean

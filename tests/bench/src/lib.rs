@@ -24,6 +24,7 @@ mod operations;
 mod ping_pong;
 mod procfs;
 mod report;
+mod scale;
 mod scratch;
 #[expect(unsafe_code, reason = "calls the semaphores of the C library")]
 mod semaphore;
