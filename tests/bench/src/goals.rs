@@ -18,7 +18,12 @@ pub(crate) const LINUX: &Goals = &[
     ("pipe/write+read", Goal::Ratio(1.02)),
 ];
 
-pub(crate) const REDOX: &Goals = &[("eventfd/write+read", Goal::Ratio(0.05))];
+pub(crate) const REDOX: &Goals = &[
+    ("eventfd/write+read", Goal::Ratio(0.05)),
+    ("eventfd/ping-pong", Goal::Ratio(1.1)),
+    ("eventfd/ping-pong-epoll", Goal::Ratio(1.3)),
+    ("eventfd/create+close", Goal::Ratio(1.3)),
+];
 
 #[cfg(test)]
 mod tests {
