@@ -52,6 +52,7 @@ macro_rules! programs {
 programs! {
     eventfd_aio
     eventfd_block
+    eventfd_count
     eventfd_create
     eventfd_many
     eventfd_poll
