@@ -21,6 +21,7 @@
 #define CLOSES (ROUNDS / 6)
 
 #define WORKERS 8
+#define BURST 20
 #define THREADS 4
 /* A tree of forks: how many children each process has, and how many generations there are. */
 #define CHILDREN 4
@@ -111,10 +112,15 @@ static uint64_t final_count(int fd)
 struct crew {
 	int fd, writers;
 	bool all_in_memory;
+	/* Workers start together, when this is closed. */
+	int start[2];
 	pid_t pids[WORKERS];
 	/* What each has surely written or read. */
 	_Atomic uint64_t done[WORKERS];
 	_Atomic uint64_t begun, read;
+	/* Each may have a pipe, of which it reads a byte before each burst. */
+	int permits[WORKERS][2];
+	atomic_bool stop;
 };
 
 static struct crew *make_crew(uint64_t count, int flags, int writers)
@@ -124,6 +130,7 @@ static struct crew *make_crew(uint64_t count, int flags, int writers)
 	crew->fd = make_counter(0, flags);
 	crew->writers = writers;
 	add(crew->fd, count, true);
+	must(pipe(crew->start), "pipe");
 	return crew;
 }
 
@@ -140,10 +147,21 @@ static void start_worker(struct crew *crew, int number, void (*body)(struct crew
 	fflush(stdout);
 	pid = must(fork(), "fork");
 	if (pid == 0) {
+		char byte;
+
+		close(crew->start[1]);
+		(void)!read(crew->start[0], &byte, 1);
 		body(crew, number);
 		_exit(0);
 	}
 	crew->pids[number] = pid;
+}
+
+static void start_all_workers(struct crew *crew, void (*body)(struct crew *crew, int number))
+{
+	for (int i = 0; i < WORKERS; i++)
+		start_worker(crew, i, body);
+	close(crew->start[1]);
 }
 
 static bool ends_well(pid_t pid)
@@ -195,13 +213,20 @@ static void read_share(struct crew *crew, int number)
 	add(crew->fd, 1, is_at_daemon(crew, number));
 }
 
+static void do_share(struct crew *crew, int number)
+{
+	if (number < crew->writers)
+		write_share(crew, number);
+	else
+		read_share(crew, number);
+}
+
 static void check_sum(const char *key, int flags, uint64_t count)
 {
 	struct crew *crew = make_crew(count, flags, WORKERS / 2);
 	bool well = true;
 
-	for (int i = 0; i < WORKERS; i++)
-		start_worker(crew, i, i < crew->writers ? write_share : read_share);
+	start_all_workers(crew, do_share);
 	for (int i = 0; i < WORKERS; i++)
 		well &= ends_well(crew->pids[i]);
 	report(key, "ended-well=%s all-written=%s conserved=%s", yes_no(well), yes_no(written(crew) == OPERATIONS),
@@ -213,88 +238,101 @@ static void check_sum(const char *key, int flags, uint64_t count)
 static void work(struct crew *crew, int number)
 {
 	bool at_daemon = is_at_daemon(crew, number);
+	char byte;
 
-	for (;;) {
+	for (int i = 0;; i++) {
+		if (crew->permits[number][0] > 0 && i % BURST == 0 && read(crew->permits[number][0], &byte, 1) != 1)
+			die("read from a pipe");
 		if (number < crew->writers)
 			add(crew->fd, 1, at_daemon);
 		else
 			take(crew->fd, at_daemon);
 		crew->done[number]++;
+		if (crew->stop)
+			break;
 	}
 }
 
-static void end_worker(struct crew *crew, int number)
+static void replace_worker(struct crew *crew, int number)
 {
 	must(kill(crew->pids[number], SIGKILL), "kill");
 	must(waitpid(crew->pids[number], NULL, 0), "waitpid");
+	start_worker(crew, number, work);
 }
 
-static void end_all_workers(struct crew *crew)
+/* Adds what is missing for all workers that wait to read, and a reserve, or takes what is too much for all that wait to write. */
+static int64_t release(struct crew *crew, bool readers)
 {
-	for (int i = 0; i < WORKERS; i++)
-		end_worker(crew, i);
+	int64_t count = WORKERS + KILLS;
+
+	for (int64_t i = 0; i < count && !readers; i++)
+		take(crew->fd, false);
+	if (!readers)
+		return -count;
+	add(crew->fd, (uint64_t)count, false);
+	return count;
 }
 
-/* Returns when the workers have done so much more. */
-static void await_work(const struct crew *crew, uint64_t more)
-{
-	uint64_t before = sum(crew, 0, WORKERS);
-
-	while (sum(crew, 0, WORKERS) < before + more)
-		sched_yield();
-}
-
-/* Readers are mostly asleep if they are many, and writers if they are many and there is little room. */
+/* Two of the workers are given work, and all others wait for what these do, to read or, if the counter is full, to write. */
 static void check_killed_at_work(const char *key, int writers, uint64_t count)
 {
 	struct crew *crew = make_crew(count, EFD_SEMAPHORE, writers);
-	int64_t difference;
+	bool readers_wait = writers == 2, well = true;
+	int first = readers_wait ? 0 : writers;
+	int64_t expected, released;
 
-	for (int i = 0; i < WORKERS; i++)
-		start_worker(crew, i, work);
+	for (int i = 0; i < 2; i++)
+		must(pipe(crew->permits[first + i]), "pipe");
+	start_all_workers(crew, work);
 	for (int i = 0; i < KILLS; i++) {
-		int number = rand() % WORKERS;
-
-		await_work(crew, (uint64_t)(rand() % 200) + 1);
-		end_worker(crew, number);
-		start_worker(crew, number, work);
-	}
-	for (int i = 0; i < WORKERS; i++) {
-		uint64_t before = crew->done[i];
-
-		while (crew->done[i] == before)
+		for (int permits = rand() % 4; permits >= 0; permits--)
+			if (write(crew->permits[first + rand() % 2][1], "", 1) != 1)
+				die("write to a pipe");
+		for (int turns = rand() % 20; turns > 0; turns--)
 			sched_yield();
+		replace_worker(crew, rand() % WORKERS);
 	}
-	end_all_workers(crew);
-	difference = (int64_t)(final_count(crew->fd) - (count + written(crew) - taken(crew)));
+	/* Nobody is stuck: each ends with what it does next. */
+	crew->stop = true;
+	for (int i = 0; i < 2; i++)
+		if (write(crew->permits[first + i][1], "", 1) != 1)
+			die("write to a pipe");
+	released = release(crew, readers_wait);
+	for (int i = 0; i < WORKERS; i++)
+		well &= ends_well(crew->pids[i]);
 	/* A killed writer may have added one that it did not note, and a killed reader taken one. */
-	report(key, "all-went-on=yes explained=%s", yes_no(llabs(difference) <= KILLS + WORKERS));
+	expected = (int64_t)(count + written(crew) - taken(crew)) + released;
+	report(key, "ended-well=%s explained=%s", yes_no(well),
+	       yes_no(llabs((int64_t)final_count(crew->fd) - expected) <= KILLS));
 }
 
-/* Nobody can be killed between a read or write and its note, so that nothing is lost at all. */
+/* Nobody is killed between a read or write and its note, so that nothing is lost at all. */
 static void check_killed_asleep(const char *key, int writers, uint64_t count)
 {
 	struct crew *crew = make_crew(count, EFD_SEMAPHORE, writers);
+	bool well = true;
 
 	crew->all_in_memory = true;
-	for (int i = 0; i < WORKERS; i++)
-		start_worker(crew, i, work);
-	for (int i = 0; i < KILLS; i++) {
-		uint64_t before = sum(crew, 0, WORKERS);
-		int number = rand() % WORKERS;
-
-		end_worker(crew, number);
-		start_worker(crew, number, work);
+	start_all_workers(crew, work);
+	for (uint64_t i = 0; i < KILLS; i++) {
+		replace_worker(crew, rand() % WORKERS);
 		if (writers > 0)
 			take(crew->fd, i % 2 == 0);
 		else
 			add(crew->fd, 1, i % 2 == 0);
-		while (sum(crew, 0, WORKERS) == before)
+		while (sum(crew, 0, WORKERS) == i)
 			sched_yield();
 	}
-	end_all_workers(crew);
-	report(key, "woken=%s unchanged=%s", yes_no(sum(crew, 0, WORKERS) == KILLS),
-	       yes_no(final_count(crew->fd) == count));
+	crew->stop = true;
+	for (int i = 0; i < WORKERS; i++)
+		if (writers > 0)
+			take(crew->fd, false);
+		else
+			add(crew->fd, 1, false);
+	for (int i = 0; i < WORKERS; i++)
+		well &= ends_well(crew->pids[i]);
+	report(key, "ended-well=%s conserved=%s", yes_no(well),
+	       yes_no(sum(crew, 0, WORKERS) == KILLS + WORKERS && final_count(crew->fd) == count));
 }
 
 /* ---- 9: forks beside threads that are busy ---- */
@@ -302,16 +340,30 @@ static void check_killed_asleep(const char *key, int writers, uint64_t count)
 static atomic_bool stop;
 static atomic_int wrong;
 
-static void *go_back_and_forth(void *argument)
+static void go_back_and_forth(int fd, int copy)
+{
+	for (uint64_t i = 1; i < 20; i++) {
+		add(i % 2 ? fd : copy, i, i % 7 == 0);
+		wrong += take(copy, i % 5 == 0) != i;
+	}
+}
+
+static void *use_one(void *argument)
+{
+	int fd = *(int *)argument;
+
+	while (!stop)
+		go_back_and_forth(fd, fd);
+	return NULL;
+}
+
+static void *make_and_close(void *argument)
 {
 	(void)argument;
 	while (!stop) {
 		int fd = make_counter(0, 0), copy = must(dup(fd), "dup");
 
-		for (uint64_t i = 1; i < 20; i++) {
-			add(i % 2 ? fd : copy, i, i % 7 == 0);
-			wrong += take(copy, i % 5 == 0) != i;
-		}
+		go_back_and_forth(fd, copy);
 		close(fd);
 		close(copy);
 	}
@@ -322,11 +374,10 @@ static void use_own_and_inherited(int inherited)
 {
 	int own = make_counter(0, 0);
 
-	add(own, 7, false);
-	if (take(own, false) != 7)
-		_exit(1);
+	go_back_and_forth(own, own);
 	close(own);
 	add(inherited, 3, false);
+	_exit(wrong != 0);
 }
 
 /* Each process uses the counter when its children have. */
@@ -340,43 +391,44 @@ static void fork_tree(int fd, int generations)
 		if (pids[i] == 0) {
 			fork_tree(fd, generations - 1);
 			use_own_and_inherited(fd);
-			_exit(0);
 		}
 	}
 	for (int i = 0; i < CHILDREN && generations > 0; i++)
-		if (!ends_well(pids[i]))
-			_exit(1);
+		wrong += !ends_well(pids[i]);
 }
 
-static void check_forks(void)
+static void fork_one_by_one(int fd)
 {
-	int fd = make_counter(0, 0), tree = 0;
-	pthread_t threads[THREADS];
-
-	for (int i = 0; i < THREADS; i++)
-		if (pthread_create(&threads[i], NULL, go_back_and_forth, NULL) != 0)
-			die("pthread_create");
 	for (int i = 0; i < FORKS; i++) {
 		pid_t pid;
 
 		fflush(stdout);
 		pid = must(fork(), "fork");
-		if (pid == 0) {
+		if (pid == 0)
 			use_own_and_inherited(fd);
-			_exit(0);
-		}
 		wrong += !ends_well(pid);
 	}
-	report("9.forks-one-by-one", "sum=%s", yes_no(take(fd, false) == UINT64_C(3) * FORKS));
-	for (int i = 1, generation = CHILDREN; i <= GENERATIONS; i++, generation *= CHILDREN)
-		tree += generation;
+}
+
+static void check_forks(const char *key, void *(*busy)(void *))
+{
+	int fd = make_counter(0, 0), counters[THREADS], processes = FORKS;
+	pthread_t threads[THREADS];
+
+	for (int i = 0; i < THREADS; i++) {
+		counters[i] = make_counter(0, 0);
+		go_back_and_forth(counters[i], counters[i]);
+		if (pthread_create(&threads[i], NULL, busy, &counters[i]) != 0)
+			die("pthread_create");
+	}
+	fork_one_by_one(fd);
 	fork_tree(fd, GENERATIONS);
-	report("9.forks-tree", "sum=%s", yes_no(take(fd, false) == UINT64_C(3) * (uint64_t)tree));
+	for (int i = 1, generation = CHILDREN; i <= GENERATIONS; i++, generation *= CHILDREN)
+		processes += generation;
 	stop = true;
 	for (int i = 0; i < THREADS; i++)
 		pthread_join(threads[i], NULL);
-	report("9.forks-threads", "wrong=%d", wrong);
-	close(fd);
+	report(key, "wrong=%d all-written=%s", wrong, yes_no(take(fd, false) == UINT64_C(3) * (uint64_t)processes));
 }
 
 /* ---- 10: closes beside reads and writes ---- */
@@ -584,7 +636,8 @@ int main(void)
 	GROUP(check_killed_at_work("57.killed-mostly-writers", 6, COUNT_MAX - WORKERS));
 	GROUP(check_killed_asleep("57.killed-readers-asleep", 0, 0));
 	GROUP(check_killed_asleep("57.killed-writers-asleep", WORKERS, COUNT_MAX));
-	GROUP(check_forks());
+	GROUP(check_forks("9.forks", use_one));
+	GROUP(check_forks("9.forks-beside-openers", make_and_close));
 	GROUP(check_closed_in_use());
 	GROUP(check_closed_asleep());
 	GROUP(check_waker("48.waker-never-read", false));

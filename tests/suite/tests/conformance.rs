@@ -22,6 +22,7 @@ fn conforms(name: &str) {
     assert!(daemon.stat(&format!("{kind}_created")) > 0, "{name} did not use eventd");
     daemon.await_stat(&format!("{kind}_live"), 0);
     assert_eq!(daemon.stat("requests_waiting"), 0, "{name} left requests behind");
+    assert_eq!(daemon.stat("eventfd_page_bytes"), 0, "{name} left memory behind");
 
     let exceptions = Exceptions::read(&directory.join("exceptions.txt"), "host", name);
     let report = compare(&native.stdout, &ours.stdout, &exceptions);

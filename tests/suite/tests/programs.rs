@@ -48,26 +48,6 @@ fn shared_count(mode: &str) {
 }
 
 #[test]
-fn what_is_written_is_read() {
-    shared_count("sum");
-}
-
-#[test]
-fn kills_explain_what_is_lost() {
-    shared_count("killed");
-}
-
-#[test]
-fn forks_beside_busy_threads() {
-    shared_count("forks");
-}
-
-#[test]
-fn closed_while_it_is_used() {
-    shared_count("closed");
-}
-
-#[test]
 fn garbage_in_the_page() {
     shared_count("garbage");
 }
