@@ -253,10 +253,15 @@ static void work(struct crew *crew, int number)
 	}
 }
 
+/*
+ * With 2 CPUs of Redox one in some hundreds of killed processes does not end, also of such as sleep for a pipe or a semaphore. It does nothing any more,
+ * so it is not waited for without end.
+ */
 static void replace_worker(struct crew *crew, int number)
 {
 	must(kill(crew->pids[number], SIGKILL), "kill");
-	must(waitpid(crew->pids[number], NULL, 0), "waitpid");
+	for (int tries = 0; tries < 2000 && must(waitpid(crew->pids[number], NULL, WNOHANG), "waitpid") == 0; tries++)
+		pause_briefly();
 	start_worker(crew, number, work);
 }
 
