@@ -8,7 +8,7 @@
 
 /* Values that are written in each check of sums. */
 #ifndef OPERATIONS
-#define OPERATIONS 500000
+#define OPERATIONS 1000000
 #endif
 
 /* Wake-ups by each waker. */
