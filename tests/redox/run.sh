@@ -54,7 +54,7 @@ base_file() {
 }
 
 compile() { # SOURCE OUTPUT
-    "$cc" -std=gnu11 -O1 -pthread -Wl,--gc-sections -Wno-deprecated-declarations -DTIME_LIMIT_SECONDS=30 -DCREATIONS=${REDOX_CREATIONS:-1000} -DROUNDS=${REDOX_ROUNDS:-1000} -DOPERATIONS=${REDOX_OPERATIONS:-10000} -DVALUES=${REDOX_VALUES:-10000} "$1" -o "$2" || fail "cannot compile $1"
+    "$cc" -std=gnu11 -O1 -pthread -Wl,--gc-sections -Wno-deprecated-declarations -DTIME_LIMIT_SECONDS=30 -DCREATIONS=${REDOX_CREATIONS:-1000} -DROUNDS=${REDOX_ROUNDS:-1000} -DOPERATIONS=${REDOX_OPERATIONS:-100000} -DVALUES=${REDOX_VALUES:-10000} "$1" -o "$2" || fail "cannot compile $1"
 }
 
 build() {
