@@ -260,7 +260,7 @@ static void work(struct crew *crew, int number)
 static void replace_worker(struct crew *crew, int number)
 {
 	must(kill(crew->pids[number], SIGKILL), "kill");
-	for (int tries = 0; tries < 2000 && must(waitpid(crew->pids[number], NULL, WNOHANG), "waitpid") == 0; tries++)
+	for (int tries = 0; tries < 500 && must(waitpid(crew->pids[number], NULL, WNOHANG), "waitpid") == 0; tries++)
 		pause_briefly();
 	start_worker(crew, number, work);
 }
