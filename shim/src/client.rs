@@ -7,9 +7,6 @@
 //! Nothing here waits but a read or a write that has to, allocates, or takes a lock: signal handlers and forked children may do all of it. Whenever
 //! something is missing, memory, a descriptor, eventd itself, operations take the system's way.
 //!
-//! While a cell is being mapped there is a descriptor of its memory, for a moment and with the lowest number that is free, as if another thread opened
-//! and closed a file.
-//!
 //! The memory that a count is read into, or written from, is used by the program itself: a bad pointer is not EFAULT (semantics 26, 39) but a fault,
 //! as it is in many functions of a C library. Only null is left to the system.
 #![allow(unsafe_code)]
@@ -319,11 +316,8 @@ impl<const NUMBERS: usize> Client<NUMBERS> {
         }
         let address = self.reserved()? + descriptor * PAGE_SIZE;
         // eventd refuses it unless the descriptor is for reading and writing.
-        let memory = sys::dup(descriptor, CELL)?;
         // SAFETY: the page belongs to this number, and the table lets nobody else map there now; who uses it still knows that it can go.
-        let mapped = unsafe { sys::map_page_at(address, memory) };
-        sys::close(memory);
-        mapped?;
+        unsafe { sys::map_page_at(address, descriptor, CELL) }?;
         let known = self.cell_in_page(descriptor).is_known();
         if !known {
             self.replace(descriptor);

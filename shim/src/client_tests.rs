@@ -14,8 +14,6 @@ use crate::{CELL, Client, Errno, TELL, TRIGGER};
 
 const FD: i32 = 6;
 const NUMBERS: usize = 8;
-/// The descriptor of the counter's memory.
-const MEMORY: usize = 77;
 const EVENTFD: Option<&str> = Some("/scheme/eventd/eventfd/3/0");
 
 type Sleep = Box<dyn FnOnce() -> usize>;
@@ -28,7 +26,7 @@ struct World {
     mapped: Vec<(usize, bool)>,
     /// Whether what is mapped as a counter is something else.
     is_odd: bool,
-    /// What the next dup fails with.
+    /// What mapping a counter fails with.
     refuses: usize,
     /// What happens while somebody sleeps, one after the other.
     sleeps: Vec<Sleep>,
@@ -49,7 +47,7 @@ fn cell() -> &'static Cell {
     cell_at(WORLD.with_borrow(|world| world.start) + FD.cast_unsigned() as usize * PAGE_SIZE)
 }
 
-pub(crate) fn map(address: *mut (), len: usize, flags: u32, fd: usize) -> usize {
+pub(crate) fn map(address: *mut (), len: usize, flags: u32, fd: usize, offset: u64) -> usize {
     WORLD.with_borrow_mut(|world| {
         if address.is_null() {
             assert_eq!((len, flags, fd), (NUMBERS * PAGE_SIZE, flag::MAP_PRIVATE, usize::MAX));
@@ -60,7 +58,10 @@ pub(crate) fn map(address: *mut (), len: usize, flags: u32, fd: usize) -> usize 
         }
         assert_eq!(len, PAGE_SIZE);
         let is_counter = flags == flag::MAP_SHARED | flag::MAP_FIXED;
-        assert_eq!(fd, if is_counter { MEMORY } else { usize::MAX });
+        assert_eq!((fd, offset), if is_counter { (FD.cast_unsigned() as usize, CELL) } else { (usize::MAX, 0) });
+        if is_counter && world.refuses != 0 {
+            return failure(world.refuses);
+        }
         // SAFETY: a page of the range above.
         unsafe { address.cast::<u8>().write_bytes(0, PAGE_SIZE) };
         if is_counter && !world.is_odd {
@@ -69,13 +70,6 @@ pub(crate) fn map(address: *mut (), len: usize, flags: u32, fd: usize) -> usize 
         world.mapped.push(((address.addr() - world.start) / PAGE_SIZE, is_counter));
         address.addr()
     })
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn redox_dup_v1(fd: usize, argument: *const u8, len: usize) -> usize {
-    // SAFETY: the shim passes a slice.
-    assert_eq!((fd, unsafe { core::slice::from_raw_parts(argument, len) }), (6, CELL));
-    WORLD.with_borrow(|world| if world.refuses == 0 { MEMORY } else { failure(world.refuses) })
 }
 
 #[unsafe(no_mangle)]

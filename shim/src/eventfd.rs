@@ -12,8 +12,9 @@ pub const EFD_CLOEXEC: i32 = 0o2_000_000;
 /// Sets O_NONBLOCK.
 pub const EFD_NONBLOCK: i32 = 0o4000;
 
-/// The argument by which dup makes, of an eventfd, a descriptor of its counter's memory: a [`Cell`](crate::cell::Cell) at the start of a page.
-pub const CELL: &[u8] = b"cell";
+/// Where the memory of an eventfd's counter is, in bytes, when its descriptor is mapped: a page that begins with a [`Cell`](crate::cell::Cell). At all other
+/// offsets there is nothing, as programs expect (semantics 17).
+pub const CELL: u64 = 0x4345_4000;
 /// Metadata of the call on an eventfd that says that its count was changed in memory: this word alone. There is no payload.
 pub const TELL: u64 = u64::from_be_bytes(*b"CHANGED\0");
 

@@ -115,7 +115,7 @@ extern "C-unwind" fn redox_mmap_v1(
     offset: u64,
 ) -> usize {
     if flags != flag::MAP_SHARED {
-        return crate::client_tests::map(address, len, flags, fd);
+        return crate::client_tests::map(address, len, flags, fd, offset);
     }
     assert_eq!((len, prot, flags, offset), (PAGE_SIZE, flag::PROT_READ_WRITE, flag::MAP_SHARED, 0));
     WORLD.with_borrow_mut(|world| {

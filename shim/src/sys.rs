@@ -19,7 +19,6 @@ unsafe extern "C-unwind" {
     fn redox_mmap_v1(address: *mut (), len: usize, prot: u32, flags: u32, fd: usize, offset: u64) -> usize;
     fn redox_munmap_v1(address: *mut (), len: usize) -> usize;
     fn redox_fpath_v1(fd: usize, base: *mut u8, len: usize) -> usize;
-    fn redox_dup_v1(fd: usize, argument: *const u8, len: usize) -> usize;
     // These two libredox does not declare; relibc has them beside the functions that it does.
     fn redox_futex_wait_v0(word: *mut u32, value: u32, deadline: *const ()) -> usize;
     fn redox_futex_wake_v0(word: *mut u32, count: u32) -> usize;
@@ -162,14 +161,14 @@ pub(crate) fn reserve(len: usize) -> Result<usize, Errno> {
     demux(unsafe { redox_mmap_v1(core::ptr::null_mut(), len, PROT_NONE, flag::MAP_PRIVATE, ANONYMOUS, 0) })
 }
 
-/// Maps the page of a descriptor over what is at `address`, shared, for reading and writing.
+/// Maps the page at `offset` of a descriptor over what is at `address`, shared, for reading and writing.
 ///
 /// # Safety
 /// What is there is in a range of [`reserve`], and nobody minds that it goes.
-pub(crate) unsafe fn map_page_at(address: usize, fd: usize) -> Result<(), Errno> {
+pub(crate) unsafe fn map_page_at(address: usize, fd: usize, offset: u64) -> Result<(), Errno> {
     let (address, flags) = (core::ptr::with_exposed_provenance_mut(address), flag::MAP_SHARED | flag::MAP_FIXED);
     // SAFETY: the caller's promise.
-    demux(unsafe { redox_mmap_v1(address, PAGE_SIZE, flag::PROT_READ_WRITE, flags, fd, 0) }).map(drop)
+    demux(unsafe { redox_mmap_v1(address, PAGE_SIZE, flag::PROT_READ_WRITE, flags, fd, offset) }).map(drop)
 }
 
 /// Maps a page of zeros of this process's own over what is at `address`.
@@ -180,12 +179,6 @@ pub(crate) unsafe fn map_zeros_at(address: usize) -> Result<(), Errno> {
     let (address, flags) = (core::ptr::with_exposed_provenance_mut(address), flag::MAP_PRIVATE | flag::MAP_FIXED);
     // SAFETY: the caller's promise.
     demux(unsafe { redox_mmap_v1(address, PAGE_SIZE, flag::PROT_READ_WRITE, flags, ANONYMOUS, 0) }).map(drop)
-}
-
-/// A new descriptor of what the scheme of `fd` answers to the argument.
-pub(crate) fn dup(fd: usize, argument: &[u8]) -> Result<usize, Errno> {
-    // SAFETY: the pointer and the length are those of a slice.
-    demux(unsafe { redox_dup_v1(fd, argument.as_ptr(), argument.len()) })
 }
 
 /// Sleeps until somebody wakes those at `word`, in whatever process; EAGAIN if it does not hold `value`.

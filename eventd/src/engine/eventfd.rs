@@ -215,7 +215,14 @@ impl<T: Copy, P: Deref<Target = Cell>> Eventfd<T, P> {
     ///
     /// A reader can make room for writers, and a writer leave something for readers, so they take turns. Whatever clients do to the count meanwhile, each
     /// turn but the last answers somebody, and nobody new comes.
-    fn settle(&mut self, id: EventfdId, mut asleep: Asleep, effects: &mut Vec<Effect<T>>, totals: &mut Totals) {
+    fn settle(&mut self, id: EventfdId, asleep: Asleep, effects: &mut Vec<Effect<T>>, totals: &mut Totals) {
+        self.answer(id, asleep, effects, totals);
+        self.announce(effects);
+    }
+
+    /// Returns whether anybody was answered.
+    fn answer(&mut self, id: EventfdId, mut asleep: Asleep, effects: &mut Vec<Effect<T>>, totals: &mut Totals) -> bool {
+        let before = totals.reads + totals.writes;
         loop {
             totals.reads += self.answer_readers(&mut asleep, effects);
             let admitted = self.admit_writers(&mut asleep, effects);
@@ -230,6 +237,10 @@ impl<T: Copy, P: Deref<Target = Cell>> Eventfd<T, P> {
                 effects.push(Effect::Wake { eventfd: id, sleepers });
             }
         }
+        totals.reads + totals.writes > before
+    }
+
+    fn announce(&self, effects: &mut Vec<Effect<T>>) {
         if let Some(watch) = self.watch {
             let readiness = self.counter.readiness() & watch.interest;
             if !readiness.is_none() {
@@ -340,6 +351,22 @@ impl<T: Copy, P: Deref<Target = Cell>> Eventfds<T, P> {
     pub fn look(&mut self, id: EventfdId, effects: &mut Vec<Effect<T>>) -> Result<(), Error> {
         let eventfd = self.live.get_mut(id.0).ok_or(Error::NoObject)?;
         eventfd.settle(id, Asleep::default(), effects, &mut self.totals);
+        Ok(())
+    }
+
+    /// A client that had mapped the counter is gone. If it was killed it may have changed the count and not said so yet: who waits is answered, and who
+    /// sleeps in memory is woken to look. To those who poll nothing is announced, unless somebody was answered: mostly nothing has changed, and it would be an
+    /// edge.
+    ///
+    /// # Errors
+    /// [`Error::NoObject`].
+    pub fn left(&mut self, id: EventfdId, effects: &mut Vec<Effect<T>>) -> Result<(), Error> {
+        let eventfd = self.live.get_mut(id.0).ok_or(Error::NoObject)?;
+        let asleep = |sleepers| eventfd.counter.gate(sleepers).may_have_sleepers();
+        let asleep = Asleep { readers: asleep(Sleepers::Readers), writers: asleep(Sleepers::Writers) };
+        if eventfd.answer(id, asleep, effects, &mut self.totals) {
+            eventfd.announce(effects);
+        }
         Ok(())
     }
 

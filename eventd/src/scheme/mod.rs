@@ -23,8 +23,8 @@ use syscall::error::{
     EWOULDBLOCK, Error, Result,
 };
 use syscall::flag::{
-    AT_REMOVEDIR, EventFlags, F_SETFL, MODE_FILE, MODE_PERM, MapFlags, O_ACCMODE, O_CREAT, O_DIRECTORY, O_EXCL,
-    O_NONBLOCK, O_RDONLY, O_RDWR, O_STAT, O_TRUNC, O_WRONLY,
+    AT_REMOVEDIR, EventFlags, F_SETFL, MODE_FILE, MODE_PERM, MapFlags, MunmapFlags, O_ACCMODE, O_CREAT, O_DIRECTORY,
+    O_EXCL, O_NONBLOCK, O_RDONLY, O_RDWR, O_STAT, O_TRUNC, O_WRONLY,
 };
 use syscall::schemev2::NewFdFlags;
 
@@ -52,8 +52,6 @@ enum Handle {
     Text(Node, Vec<u8>),
     /// A counter, its name, the access mode (O_ACCMODE) of its descriptor, and all that anybody ever wanted to hear of it.
     Eventfd { id: EventfdId, node: Node, access: usize, interest: Readiness },
-    /// A counter's memory, which can be there longer than the counter, and whose counter it was.
-    Cell(SharedCell, Owner),
     /// A semaphore's memory.
     Semaphore(SemaphoreId),
     /// A signalfd, and its name.
@@ -351,14 +349,18 @@ impl Scheme {
         }
     }
 
-    /// A new handle of the memory of the counter behind the descriptor `id`.
-    fn share(&mut self, id: usize) -> Result<usize> {
-        let eventfd = self.whole_eventfd(id)?;
-        let cell =
-            self.eventfds.share(eventfd, || SharedCell::new().map_err(Failure)).map_err(|Failure(error)| error)?;
-        let cell = cell.clone();
-        let owner = self.eventfds.get(eventfd).map(engine::Eventfd::owner).ok_or(Error::new(EBADF))?;
-        Ok(self.handles.insert(Handle::Cell(cell, owner)))
+    /// The page at `offset` of what the descriptor `id` stands for.
+    fn page(&mut self, id: usize, offset: u64) -> Result<&Page> {
+        match *self.handle(id)? {
+            Handle::Eventfd { .. } if offset == CELL => {
+                let eventfd = self.whole_eventfd(id)?;
+                let shared = self.eventfds.share(eventfd, || SharedCell::new().map_err(Failure));
+                shared.map(SharedCell::page).map_err(|Failure(error)| error)
+            }
+            Handle::Semaphore(_) if offset != 0 => Err(Error::new(EINVAL)),
+            Handle::Semaphore(id) => Ok(self.semaphores.get(id).ok_or(Error::new(EBADF))?.page()),
+            _ => Err(Error::new(ENODEV)), // semantics 17
+        }
     }
 
     /// There will be no more requests: who sleeps in memory has to see that, too.
@@ -418,13 +420,6 @@ impl SchemeSync for Scheme {
         Ok(OpenResult::ThisScheme { number, flags })
     }
 
-    fn dup(&mut self, id: usize, argument: &[u8], _ctx: &CallerCtx) -> Result<OpenResult> {
-        if argument != CELL {
-            return Err(Error::new(EOPNOTSUPP));
-        }
-        self.share(id).map(|number| OpenResult::ThisScheme { number, flags: NewFdFlags::empty() })
-    }
-
     fn read(&mut self, id: usize, buf: &mut [u8], offset: u64, flags: u32, ctx: &CallerCtx) -> Result<usize> {
         if let Handle::Text(_, text) = self.handle(id)? {
             let rest = usize::try_from(offset).ok().and_then(|offset| text.get(offset..)).unwrap_or(&[]);
@@ -459,7 +454,7 @@ impl SchemeSync for Scheme {
     fn fsize(&mut self, id: usize, _ctx: &CallerCtx) -> Result<u64> {
         match self.handle(id)? {
             Handle::Text(_, text) => Ok(text.len() as u64),
-            Handle::Cell(..) | Handle::Semaphore(_) => Ok(Page::SIZE as u64),
+            Handle::Semaphore(_) => Ok(Page::SIZE as u64),
             _ => Ok(0),
         }
     }
@@ -490,7 +485,7 @@ impl SchemeSync for Scheme {
                 Ok(event_flags(ready & asked))
             }
             // Reading these never waits.
-            Handle::Text(..) | Handle::Directory(_) | Handle::Cell(..) | Handle::Semaphore(_) => Ok(flags),
+            Handle::Text(..) | Handle::Directory(_) | Handle::Semaphore(_) => Ok(flags),
             _ => Err(Error::new(EBADF)),
         }
     }
@@ -525,7 +520,6 @@ impl SchemeSync for Scheme {
             | Handle::Eventfd { node, .. }
             | Handle::Signalfd(_, node) => node.path(),
             Handle::News => "/news".into(),
-            Handle::Cell(..) => "/cell".into(),
             Handle::Semaphore(id) => {
                 let semaphore = self.semaphores.get(*id).ok_or(Error::new(EBADF))?;
                 Node::Semaphore(Rc::clone(semaphore.name())).path()
@@ -568,12 +562,6 @@ impl SchemeSync for Scheme {
                 }
             }
             Handle::News => {}
-            Handle::Cell(_, owner) => {
-                stat.st_mode = MODE_FILE | 0o600;
-                stat.st_uid = owner.uid;
-                stat.st_gid = owner.gid;
-                stat.st_size = Page::SIZE as u64;
-            }
             Handle::Semaphore(id) => describe_page(*id, self.semaphores.get(*id).ok_or(Error::new(EBADF))?, stat),
         }
         Ok(())
@@ -641,19 +629,23 @@ impl SchemeSync for Scheme {
     }
 
     fn mmap_prep(&mut self, id: usize, offset: u64, size: usize, flags: MapFlags, _ctx: &CallerCtx) -> Result<usize> {
-        let page = match self.handle(id)? {
-            Handle::Cell(cell, _) => cell.page(),
-            Handle::Semaphore(id) => self.semaphores.get(*id).ok_or(Error::new(EBADF))?.page(),
-            _ => return Err(Error::new(ENODEV)), // semantics 17
-        };
+        let address = self.page(id, offset)?.address();
         // The kernel cannot serve a private mapping of a scheme's page: its client would hang at the first write.
-        if offset != 0 || size > Page::SIZE || !flags.contains(MapFlags::MAP_SHARED) {
+        if size > Page::SIZE || !flags.contains(MapFlags::MAP_SHARED) {
             return Err(Error::new(EINVAL));
         }
         if flags.contains(MapFlags::PROT_EXEC) {
             return Err(Error::new(EACCES));
         }
-        Ok(page.address())
+        Ok(address)
+    }
+
+    /// The kernel says this also of a process that was killed, once none of its threads runs any more.
+    fn munmap(&mut self, id: usize, _offset: u64, _size: usize, _flags: MunmapFlags, _ctx: &CallerCtx) -> Result<()> {
+        if let Handle::Eventfd { id, .. } = *self.handle(id)? {
+            self.eventfds.left(id, &mut self.effects).map_err(errno)?;
+        }
+        Ok(())
     }
 
     fn on_close(&mut self, id: usize) {

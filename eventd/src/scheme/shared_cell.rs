@@ -1,16 +1,15 @@
-//! A counter's memory, as the counter and the descriptors by which clients map it hold it.
+//! A counter's memory, as clients map it.
 
 use std::ops::Deref;
-use std::rc::Rc;
 
 use eventd_shim::cell::Cell;
 use syscall::error::Result;
 
 use super::page::Page;
 
-/// A page with one counter, given back when neither the counter nor a descriptor is left.
-#[derive(Clone, Debug)]
-pub(super) struct SharedCell(Rc<Page>);
+/// A page with one counter.
+#[derive(Debug)]
+pub(super) struct SharedCell(Page);
 
 impl SharedCell {
     /// A page of zeros.
@@ -18,7 +17,7 @@ impl SharedCell {
     /// # Errors
     /// ENOMEM.
     pub(super) fn new() -> Result<Self> {
-        Page::new(&[]).map(|page| Self(Rc::new(page)))
+        Page::new(&[]).map(Self)
     }
 
     pub(super) fn page(&self) -> &Page {

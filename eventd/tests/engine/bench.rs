@@ -128,6 +128,11 @@ impl Bench {
         self.eventfds.look(self.id, &mut self.effects).unwrap();
     }
 
+    pub(crate) fn leave(&mut self) {
+        self.effects.clear();
+        self.eventfds.left(self.id, &mut self.effects).unwrap();
+    }
+
     pub(crate) fn close(&mut self) {
         self.effects.clear();
         self.eventfds.close(self.id, &mut self.effects);

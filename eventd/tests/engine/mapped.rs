@@ -270,6 +270,50 @@ fn clients_wake_each_other_without_the_daemon() {
 }
 
 #[test]
+fn what_a_killed_client_has_not_told_is_made_up_for() {
+    let mut bench = Bench::counter(0);
+    let page = bench.share();
+    bench.leave();
+    assert_eq!(bench.effects, [], "nobody waits");
+    sleep_to_read(&page);
+    assert_eq!(put(&page, 1), WAKE);
+    bench.leave();
+    assert_eq!(bench.effects, wake(&bench, Sleepers::Readers));
+
+    let mut bench = Bench::full(Mode::Counter);
+    let page = bench.share();
+    sleep_to_write(&page, 1);
+    assert_eq!(take(&page), (MAX, WAKE));
+    bench.leave();
+    assert_eq!(bench.effects, wake(&bench, Sleepers::Writers));
+
+    let mut bench = Bench::counter(0);
+    let page = bench.share();
+    bench.park_read(3);
+    assert_eq!(put(&page, 9), TELL);
+    bench.leave();
+    assert_eq!(bench.effects, reads(&[(3, 9)]));
+    assert_eq!(put(&page, 1), NOBODY);
+}
+
+#[test]
+fn the_end_of_a_client_is_no_edge_48() {
+    let mut bench = Bench::counter(3);
+    let page = bench.share();
+    bench.watch(BOTH);
+    bench.leave();
+    assert_eq!(bench.effects, []);
+    take(&page);
+    bench.park_read(1);
+    put(&page, 5);
+    bench.leave();
+    assert_eq!(bench.effects, [reads(&[(1, 5)]), ready(WRITABLE)].concat(), "an answer is a change");
+    assert_eq!(put(&page, 1), POLLED);
+    bench.close();
+    assert_eq!(bench.eventfds.left(bench.id, &mut bench.effects), Err(Error::NoObject));
+}
+
+#[test]
 fn a_counter_that_has_ended_is_not_live() {
     let mut bench = Bench::counter(3);
     let page = bench.share();

@@ -427,12 +427,20 @@ impl Client {
         self.on(descriptor, |description| Operation::rename(description.id, path))
     }
 
-    /// Starts to map `len` bytes; [`Client::mapped`] gives the address.
+    /// Starts to map `len` bytes from `offset` on; [`Client::mapped`] gives the address.
     ///
     /// # Errors
     /// EBADF.
-    pub fn start_map(&self, descriptor: Descriptor, len: usize, flags: MapFlags) -> Result<Pending> {
-        self.on(descriptor, |description| Operation::mmap_prep(description.id, len, flags, 0))
+    pub fn start_map(&self, descriptor: Descriptor, len: usize, flags: MapFlags, offset: u64) -> Result<Pending> {
+        self.on(descriptor, |description| Operation::mmap_prep(description.id, len, flags, offset))
+    }
+
+    /// Starts to say that a mapping of `len` bytes is gone, as the kernel does when one is.
+    ///
+    /// # Errors
+    /// EBADF.
+    pub fn start_unmap(&self, descriptor: Descriptor, len: usize) -> Result<Pending> {
+        self.on(descriptor, |description| Operation::munmap(description.id, len))
     }
 
     /// The address of the daemon's memory in the outcome of [`Client::start_map`]. Client and daemon share one address space, so that is where it is.

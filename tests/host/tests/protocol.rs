@@ -371,7 +371,7 @@ fn requests_say_who_asks() {
         child.start_set_flags(file, 0).unwrap(),
         child.start_watch(file, EventFlags::EVENT_READ).unwrap(),
         child.start_path(file, 1).unwrap(),
-        child.start_map(file, PAGE, MapFlags::MAP_SHARED).unwrap(),
+        child.start_map(file, PAGE, MapFlags::MAP_SHARED, 0).unwrap(),
     ];
     let messages = daemon.take();
     assert_eq!(messages.len(), pending.len());
@@ -519,7 +519,7 @@ fn mapped_memory_is_the_daemons() {
     let (daemon, mut client) = Daemon::start();
     let file = daemon.stream(&mut client, 5);
     let pages = shared_pages(2 * PAGE);
-    let map = client.start_map(file, PAGE, MapFlags::MAP_SHARED | MapFlags::PROT_READ).unwrap();
+    let map = client.start_map(file, PAGE, MapFlags::MAP_SHARED | MapFlags::PROT_READ, 0).unwrap();
     let sqe = daemon.next();
     assert_opcode(&sqe, Opcode::MmapPrep);
     let flags = (MapFlags::MAP_SHARED | MapFlags::PROT_READ).bits() as u64;
@@ -541,11 +541,11 @@ fn memory_that_cannot_be_shared_is_refused() {
     let private = vec![0_u8; 2 * PAGE];
     let page = shared_pages(PAGE);
     for (address, len) in [(private.as_ptr().addr(), PAGE), (page, 2 * PAGE), (0, PAGE)] {
-        let map = client.start_map(file, len, MapFlags::MAP_SHARED).unwrap();
+        let map = client.start_map(file, len, MapFlags::MAP_SHARED, 0).unwrap();
         daemon.answer(&daemon.next(), Ok(address));
         assert_eq!(Client::mapped(&map.wait(), len), error(EIO));
     }
-    let map = client.start_map(file, PAGE, MapFlags::MAP_SHARED).unwrap();
+    let map = client.start_map(file, PAGE, MapFlags::MAP_SHARED, 0).unwrap();
     daemon.answer(&daemon.next(), error(EOPNOTSUPP));
     assert_eq!(Client::mapped(&map.wait(), PAGE), error(EOPNOTSUPP));
 }
@@ -854,7 +854,7 @@ fn clients_of_notes_map_its_page() {
     let _watchdog = within(20);
     let mut client = notes();
     let page = open(&mut client, "page", O_RDWR).unwrap();
-    let address = Client::mapped(&done(client.start_map(page, PAGE, MapFlags::MAP_SHARED)), PAGE).unwrap();
+    let address = Client::mapped(&done(client.start_map(page, PAGE, MapFlags::MAP_SHARED, 0)), PAGE).unwrap();
     word(address).store(1234, Ordering::SeqCst);
     let value = open(&mut client, "page-value", O_RDONLY).unwrap();
     assert_eq!(done(client.start_read(value, 100)).bytes().unwrap(), b"1234");

@@ -7,8 +7,8 @@ use std::thread;
 use eventd_shim::cell::{Cell, Interest, MAX, Mode, Refused, Side};
 use eventd_shim::{CELL, TELL};
 use scheme_host::{Client, Descriptor, Pending};
-use syscall::error::{EACCES, EAGAIN, EBADF, EINVAL, ENODEV, ENOTDIR, EOPNOTSUPP};
-use syscall::flag::{EventFlags, MODE_FILE, MapFlags, O_NONBLOCK, O_RDONLY, O_RDWR, O_STAT, O_WRONLY};
+use syscall::error::{EACCES, EAGAIN, EINVAL, ENODEV, EOPNOTSUPP};
+use syscall::flag::{EventFlags, MapFlags, O_NONBLOCK, O_RDONLY, O_RDWR, O_STAT, O_WRONLY};
 
 use super::world::{USER, World, errno_of, start_read, start_write, value_of};
 
@@ -16,16 +16,15 @@ const PAGE: usize = 4096;
 const SHARED: MapFlags = MapFlags::MAP_SHARED.union(MapFlags::PROT_READ).union(MapFlags::PROT_WRITE);
 const BOTH: EventFlags = EventFlags::EVENT_READ.union(EventFlags::EVENT_WRITE);
 
-/// The cell of a counter that a client has mapped, for as long as the client keeps the descriptor.
+/// The cell of a counter in a mapping of the client's own, which stays to the end of the test run.
 #[derive(Clone, Copy)]
 struct Mapped {
-    descriptor: Descriptor,
     address: usize,
 }
 
 impl Mapped {
     fn cell(&self) -> &'static Cell {
-        // SAFETY: the daemon keeps the page while the descriptor is open, which tests close when they are done with the cell.
+        // SAFETY: the mapping stays, and any bits will do for a cell.
         unsafe { &*std::ptr::with_exposed_provenance(self.address) }
     }
 
@@ -45,15 +44,18 @@ impl Mapped {
 }
 
 impl World {
-    fn cell_of(&mut self, client: &mut Client, counter: Descriptor) -> Result<Descriptor, i32> {
-        let outcome = self.outcome(client.start_dup_with(counter, CELL).unwrap());
-        client.opened(&outcome, O_RDWR).map_err(|error| error.errno)
+    /// The address of what is at the place of the cell.
+    fn cell_of(&mut self, client: &Client, counter: Descriptor) -> Result<usize, i32> {
+        let outcome = self.outcome(client.start_map(counter, PAGE, SHARED, CELL).unwrap());
+        Client::mapped(&outcome, PAGE).map_err(|error| error.errno)
     }
 
-    fn map_cell(&mut self, client: &mut Client, counter: Descriptor) -> Mapped {
-        let descriptor = self.cell_of(client, counter).unwrap();
-        let outcome = self.outcome(client.start_map(descriptor, PAGE, SHARED).unwrap());
-        Mapped { descriptor, address: Client::mapped(&outcome, PAGE).unwrap() }
+    fn map_cell(&mut self, client: &Client, counter: Descriptor) -> Mapped {
+        let daemons = std::ptr::with_exposed_provenance_mut(self.cell_of(client, counter).unwrap());
+        // SAFETY: with an old size of zero it is a new mapping of the same memory, where there was nothing.
+        let address = unsafe { libc::mremap(daemons, 0, PAGE, libc::MREMAP_MAYMOVE) };
+        assert_ne!(address, libc::MAP_FAILED);
+        Mapped { address: address.expose_provenance() }
     }
 
     fn tell_of(&mut self, client: &Client, counter: Descriptor) -> Result<usize, i32> {
@@ -67,7 +69,7 @@ fn clients_and_the_daemon_use_one_count() {
     let mut client = world.process();
     let counter = world.counter(&mut client, 3);
     world.write(&client, counter, 4);
-    let mapped = world.map_cell(&mut client, counter);
+    let mapped = world.map_cell(&client, counter);
     assert_eq!(mapped.take(), Ok(7));
     assert_eq!(mapped.put(9), Ok(false));
     assert!(world.text(&mut client, "list/eventfd").contains(" 9   counter "), "lists show the count in the page");
@@ -83,7 +85,7 @@ fn a_semaphore_is_one_in_memory_too_21() {
     let mut world = World::new();
     let mut client = world.process();
     let semaphore = world.semaphore(&mut client, 2);
-    let mapped = world.map_cell(&mut client, semaphore);
+    let mapped = world.map_cell(&client, semaphore);
     assert_eq!((mapped.take(), mapped.take(), mapped.take()), (Ok(1), Ok(1), Err(Refused::WouldBlock)));
 }
 
@@ -93,14 +95,16 @@ fn all_who_hold_a_counter_map_one_page_and_others_another_9() {
     let mut parent = world.process();
     let counter = world.counter(&mut parent, 0);
     let mut child = parent.fork(700);
-    let (here, there) = (world.map_cell(&mut parent, counter), world.map_cell(&mut child, counter));
+    let (here, there) = (world.map_cell(&parent, counter), world.map_cell(&child, counter));
     assert_eq!(here.put(6), Ok(false));
     assert_eq!(there.take(), Ok(6));
     let mut stranger = world.process_of(USER + 5);
     let other = world.counter(&mut stranger, 0);
-    let elsewhere = world.map_cell(&mut stranger, other);
-    assert_ne!(here.address & !(PAGE - 1), elsewhere.address & !(PAGE - 1));
-    assert_eq!(here.address % PAGE, 0);
+    let elsewhere = world.map_cell(&stranger, other);
+    let pages = [world.cell_of(&parent, counter), world.cell_of(&child, counter), world.cell_of(&stranger, other)];
+    assert_eq!(pages[0], pages[1]);
+    assert_ne!(pages[0], pages[2]);
+    assert_eq!(elsewhere.take(), Err(Refused::WouldBlock));
     assert!(here.words()[8..].iter().all(|word| word.load(Ordering::Relaxed) == 0), "nothing else is in a page");
 }
 
@@ -110,94 +114,78 @@ fn a_cell_takes_a_descriptor_for_reading_and_writing() {
     let mut client = world.process();
     for access in [O_RDONLY, O_WRONLY] {
         let counter = world.open(&mut client, "eventfd/1/0", access).unwrap();
-        assert_eq!(world.cell_of(&mut client, counter), Err(EACCES));
+        assert_eq!(world.cell_of(&client, counter), Err(EACCES));
         assert_eq!(world.tell_of(&client, counter), Err(EACCES));
     }
     let counter = world.counter(&mut client, 1);
-    for argument in [&b"anything"[..], b"cell\0", b"cel", b"Cell"] {
-        let pending = client.start_dup_with(counter, argument).unwrap();
-        assert_eq!(world.result(pending), Err(EOPNOTSUPP));
+    for offset in [0, CELL - PAGE as u64, CELL + PAGE as u64] {
+        let pending = client.start_map(counter, PAGE, SHARED, offset).unwrap();
+        assert_eq!(world.result(pending), Err(ENODEV), "17");
     }
     for (path, flags) in [("stat", O_RDONLY), ("list", O_RDONLY), ("eventfd/1/0", O_STAT)] {
         let descriptor = world.open(&mut client, path, flags).unwrap();
-        assert_eq!(world.cell_of(&mut client, descriptor), Err(EOPNOTSUPP), "{path}");
+        assert_eq!(world.cell_of(&client, descriptor), Err(ENODEV), "{path}");
         assert_eq!(world.tell_of(&client, descriptor), Err(EOPNOTSUPP), "{path}");
     }
     assert_eq!(world.number("eventfd_mapped"), 0);
 }
 
 #[test]
-fn a_cell_is_a_file_of_one_page() {
+fn only_the_page_is_mapped_and_only_shared() {
     let mut world = World::new();
     let mut client = world.process();
     let counter = world.counter(&mut client, 1);
-    let cell = world.cell_of(&mut client, counter).unwrap();
-    let stat = world.stat(&client, cell);
-    assert_eq!((stat.st_mode, stat.st_size), (MODE_FILE | 0o600, PAGE as u64));
-    assert_eq!((stat.st_uid, stat.st_gid), (USER, USER + 1));
-    assert_eq!(world.path(&client, cell, 100), "/scheme/eventd/cell");
-    assert_eq!(world.result(start_read(&client, cell)), Err(EBADF));
-    assert_eq!(world.result(start_write(&client, cell, 1)), Err(EBADF));
-    assert_eq!(world.result(client.start_truncate(cell, 0).unwrap()), Err(EINVAL));
-    assert_eq!(world.result(client.start_entries(cell, 4096, 0).unwrap()), Err(ENOTDIR));
-    assert_eq!(world.cell_of(&mut client, cell), Err(EOPNOTSUPP), "a cell has no cell");
-    assert_eq!(world.tell_of(&client, cell), Err(EOPNOTSUPP));
     for (len, flags, errno) in [
         (PAGE, MapFlags::MAP_PRIVATE | MapFlags::PROT_READ, EINVAL),
         (2 * PAGE, SHARED, EINVAL),
         (PAGE, SHARED | MapFlags::PROT_EXEC, EACCES),
     ] {
-        assert_eq!(world.result(client.start_map(cell, len, flags).unwrap()), Err(errno), "{flags:?}");
+        assert_eq!(world.result(client.start_map(counter, len, flags, CELL).unwrap()), Err(errno), "{flags:?}");
     }
-    assert_eq!(world.result(client.start_map(counter, PAGE, SHARED).unwrap()), Err(ENODEV), "17");
 }
 
 #[test]
-fn a_cell_holds_the_page_and_not_the_counter_10() {
+fn a_page_goes_with_its_counter_10() {
     let mut world = World::new();
     let mut client = world.process();
     let counter = world.counter(&mut client, 5);
     let copy = client.dup(counter).unwrap();
-    let mapped = world.map_cell(&mut client, counter);
+    let mapped = world.map_cell(&client, counter);
+    let page = world.cell_of(&client, counter);
     let parked = world.park_write(&client, copy, MAX);
     world.close(&mut client, counter);
     assert_eq!(mapped.put(1), Ok(true), "a copy holds it");
+    assert_eq!(world.cell_of(&client, copy), page, "as long as there is one");
     // A request holds its description.
     parked.interrupt();
     world.settle();
     drop(parked);
+    let outcome = world.outcome(client.start_map(copy, PAGE, SHARED, CELL).unwrap());
     world.close(&mut client, copy);
-    assert_eq!((world.live(), world.number("eventfd_mapped")), (0, 0));
-    assert_eq!((mapped.take(), mapped.put(1)), (Err(Refused::NotLive), Err(Refused::NotLive)));
-    let next = world.counter(&mut client, 5);
-    world.write(&client, next, 1);
-    assert_eq!(mapped.take(), Err(Refused::NotLive));
-    // The memory is there as long as somebody may look at it, and not longer.
-    let again = world.result(client.start_map(mapped.descriptor, PAGE, SHARED).unwrap());
-    assert_eq!(again, Ok(mapped.address));
-    let outcome = world.outcome(client.start_map(mapped.descriptor, PAGE, SHARED).unwrap());
-    world.close(&mut client, mapped.descriptor);
     assert!(Client::mapped(&outcome, PAGE).is_err());
-    world.close(&mut client, next);
+    assert_eq!((mapped.take(), mapped.put(1)), (Err(Refused::NotLive), Err(Refused::NotLive)));
+    assert_eq!(["eventfd_mapped", "eventfd_page_bytes"].map(|name| world.number(name)), [0, 0]);
     world.assert_empty();
 }
 
 #[test]
-fn a_page_goes_with_the_last_of_counter_and_cells() {
+fn who_was_killed_before_it_told_leaves_nobody_waiting_57() {
     let mut world = World::new();
     let mut client = world.process();
     let counter = world.counter(&mut client, 0);
-    let (first, second) = (world.map_cell(&mut client, counter), world.map_cell(&mut client, counter));
-    assert_eq!(first.address, second.address);
-    world.close(&mut client, first.descriptor);
-    world.close(&mut client, second.descriptor);
-    world.write(&client, counter, 8);
-    let third = world.map_cell(&mut client, counter);
-    assert_eq!((third.address, third.take()), (first.address, Ok(8)));
-    drop(client);
-    world.settle();
-    assert_eq!(world.number("eventfd_page_bytes"), 0);
-    world.assert_empty();
+    let read = world.park_read(&client, counter);
+    let mapped = world.map_cell(&client, counter);
+    world.watch(&client, counter, BOTH);
+    assert_eq!(mapped.put(4), Ok(true));
+    world.result(client.start_unmap(counter, PAGE).unwrap()).unwrap();
+    assert_eq!(value_of(&read), 4);
+    assert_eq!(client.next_event(), Some((Some(counter), EventFlags::EVENT_WRITE)));
+    let sleeper = sleeper(mapped);
+    let after = mapped.cell().write(7, Side::Client).unwrap();
+    assert!(after.wake);
+    world.result(client.start_unmap(counter, PAGE).unwrap()).unwrap();
+    assert_eq!(sleeper.join().unwrap(), Ok(7));
+    assert_eq!(client.next_event(), None, "an end is no edge (48)");
 }
 
 #[test]
@@ -205,7 +193,7 @@ fn o_nonblock_is_in_the_cell_7_8() {
     let mut world = World::new();
     let mut client = world.process();
     let counter = world.open(&mut client, "eventfd/0/0", O_RDWR | O_NONBLOCK).unwrap();
-    let mapped = world.map_cell(&mut client, counter);
+    let mapped = world.map_cell(&client, counter);
     assert!(mapped.cell().nonblocking());
     world.set_flags(&client, counter, 0);
     assert!(!mapped.cell().nonblocking());
@@ -215,7 +203,7 @@ fn o_nonblock_is_in_the_cell_7_8() {
     mapped.cell().set_nonblocking(false);
     assert_eq!(world.result(start_read(&client, counter)), Err(EAGAIN));
     let blocking = world.counter(&mut client, 0);
-    assert!(!world.map_cell(&mut client, blocking).cell().nonblocking());
+    assert!(!world.map_cell(&client, blocking).cell().nonblocking());
 }
 
 #[test]
@@ -224,7 +212,7 @@ fn telling_answers_who_is_parked_24_37() {
     let mut client = world.process();
     let counter = world.counter(&mut client, 0);
     let read = world.park_read(&client, counter);
-    let mapped = world.map_cell(&mut client, counter);
+    let mapped = world.map_cell(&client, counter);
     assert_eq!(mapped.put(4), Ok(true));
     assert!(read.poll().is_none());
     assert_eq!(world.tell_of(&client, counter), Ok(0));
@@ -242,7 +230,7 @@ fn telling_is_an_edge_48() {
     let mut world = World::new();
     let mut client = world.process();
     let counter = world.counter(&mut client, 0);
-    let mapped = world.map_cell(&mut client, counter);
+    let mapped = world.map_cell(&client, counter);
     world.watch(&client, counter, BOTH);
     for value in [1, 0, 0] {
         assert_eq!(mapped.put(value), Ok(true));
@@ -281,7 +269,7 @@ fn the_daemon_wakes_who_sleeps_in_memory() {
     let mut world = World::new();
     let mut client = world.process();
     let counter = world.counter(&mut client, 0);
-    let mapped = world.map_cell(&mut client, counter);
+    let mapped = world.map_cell(&client, counter);
     for value in 1..200 {
         let sleeper = sleeper(mapped);
         world.write(&client, counter, value);
@@ -297,7 +285,7 @@ fn a_sleeper_is_woken_when_a_parked_write_is_admitted() {
     let mut world = World::new();
     let mut client = world.process();
     let counter = world.full_counter(&mut client);
-    let mapped = world.map_cell(&mut client, counter);
+    let mapped = world.map_cell(&client, counter);
     let write = world.park_write(&client, counter, 7);
     assert_eq!(mapped.take(), Ok(MAX));
     let sleeper = sleeper(mapped);
@@ -342,7 +330,7 @@ fn bytes_in_a_page_harm_nobody_else() {
     for seed in 1..40 {
         let mut random = Random(seed * 0x9E37_79B9);
         let counter = world.open(&mut mallory, &format!("eventfd/3/{}", seed % 2), O_RDWR).unwrap();
-        let mapped = world.map_cell(&mut mallory, counter);
+        let mapped = world.map_cell(&mallory, counter);
         world.watch(&mallory, counter, BOTH);
         let mut pending = Vec::<Pending>::new();
         for _ in 0..100 {
@@ -362,7 +350,6 @@ fn bytes_in_a_page_harm_nobody_else() {
         pending.iter().for_each(Pending::interrupt);
         drop(pending);
         world.close(&mut mallory, counter);
-        world.close(&mut mallory, mapped.descriptor);
     }
     assert!(waits.poll().is_none(), "nothing was written there");
     world.write(&alice, hers, 12);
@@ -382,7 +369,7 @@ fn a_count_that_never_rests_ends_no_turn_late() {
     let mut world = World::new();
     let mut client = world.process();
     let counter = world.counter(&mut client, 0);
-    let mapped = world.map_cell(&mut client, counter);
+    let mapped = world.map_cell(&client, counter);
     let spoilers = [1, 2].map(|seed| {
         thread::spawn(move || {
             let mut random = Random(seed);

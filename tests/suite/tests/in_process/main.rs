@@ -1191,7 +1191,7 @@ fn what_a_counter_cannot_do_17() {
     assert_eq!(world.result(client.start_sync(counter).unwrap()), Err(EINVAL));
     assert_eq!(world.result(client.start_truncate(counter, 0).unwrap()), Err(EINVAL));
     for flags in [MapFlags::MAP_SHARED | MapFlags::PROT_READ, MapFlags::MAP_PRIVATE | MapFlags::PROT_WRITE] {
-        let outcome = world.outcome(client.start_map(counter, 4096, flags).unwrap());
+        let outcome = world.outcome(client.start_map(counter, 4096, flags, 0).unwrap());
         assert_eq!(Client::mapped(&outcome, 4096), Err(Error::new(ENODEV)));
     }
 }

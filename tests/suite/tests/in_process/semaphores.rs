@@ -22,7 +22,7 @@ impl World {
 
     /// The value of a semaphore in the memory that a client maps.
     fn map(&mut self, client: &Client, descriptor: Descriptor) -> &'static AtomicU32 {
-        let outcome = self.outcome(client.start_map(descriptor, PAGE, SHARED).unwrap());
+        let outcome = self.outcome(client.start_map(descriptor, PAGE, SHARED, 0).unwrap());
         let address = Client::mapped(&outcome, PAGE).unwrap();
         // SAFETY: the daemon keeps the page while the semaphore is open, and the test keeps it open.
         unsafe { &*std::ptr::with_exposed_provenance::<AtomicU32>(address) }
@@ -199,11 +199,11 @@ fn only_the_page_is_mapped_and_only_shared() {
         (2 * PAGE, SHARED, EINVAL),
         (PAGE, SHARED | MapFlags::PROT_EXEC, EACCES),
     ] {
-        let outcome = client.start_map(descriptor, len, flags).unwrap();
+        let outcome = client.start_map(descriptor, len, flags, 0).unwrap();
         assert_eq!(world.result(outcome), Err(errno), "{flags:?}");
     }
     let text = world.open(&mut client, "sem/x", O_RDONLY).unwrap();
-    assert_eq!(world.result(client.start_map(text, PAGE, SHARED).unwrap()), Err(ENODEV));
+    assert_eq!(world.result(client.start_map(text, PAGE, SHARED, 0).unwrap()), Err(ENODEV));
 }
 
 #[test]
