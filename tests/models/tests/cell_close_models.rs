@@ -1,8 +1,10 @@
 //! The counter cell under loom while another thread closes the descriptor: at any moment the page is replaced by one with a closed cell.
 #![allow(clippy::unwrap_used)] // A lock of loom's is never poisoned.
 
+mod orders;
+
 use loom::sync::{Arc, Condvar, Mutex};
-use loom::thread;
+use orders::{explore, spawn};
 
 #[allow(missing_docs)] // They are those of core.
 pub mod atomic {
@@ -128,17 +130,6 @@ impl Counter {
         map(1);
         (count, self.cell.count())
     }
-}
-
-fn explore(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(preemptions);
-    builder.check(model);
-}
-
-fn spawn<T: 'static>(counter: &Arc<Counter>, work: impl FnOnce(&Counter) -> T + 'static) -> thread::JoinHandle<T> {
-    let counter = Arc::clone(counter);
-    thread::spawn(move || work(&counter))
 }
 
 /// A write is added to the counter, or refused; it does not go to the page that replaces it.

@@ -3,11 +3,14 @@
 //! A sleeper that nobody wakes although it could go on makes a model fail as a deadlock.
 #![allow(clippy::unwrap_used)] // A lock of loom's is never poisoned.
 
+mod orders;
+
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use loom::cell::UnsafeCell;
 use loom::sync::{Arc, Condvar, Mutex, MutexGuard};
 use loom::thread;
+use orders::{explore, spawn};
 
 #[allow(missing_docs)] // They are those of core.
 pub mod atomic {
@@ -273,17 +276,6 @@ impl Counter {
     fn last_announced(&self) -> Readiness {
         *self.eventd().announced.last().unwrap()
     }
-}
-
-fn explore(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(preemptions);
-    builder.check(model);
-}
-
-fn spawn<T: 'static>(counter: &Arc<Counter>, work: impl FnOnce(&Counter) -> T + 'static) -> thread::JoinHandle<T> {
-    let counter = Arc::clone(counter);
-    thread::spawn(move || work(&counter))
 }
 
 /// A reader that is about to sleep does not miss the write.

@@ -3,9 +3,12 @@
 //! A waiter that nobody wakes although there is a token for it makes a model fail as a deadlock.
 #![allow(clippy::unwrap_used)] // A lock of loom's is never poisoned.
 
+mod orders;
+
 use loom::cell::UnsafeCell;
 use loom::sync::{Arc, Condvar, Mutex, atomic};
 use loom::thread;
+use orders::{explore, spawn};
 
 #[rustfmt::skip] // It is formatted as relibc is.
 #[path = "../../../recipes/relibc/files/src/sync/semaphore_word.rs"]
@@ -106,15 +109,8 @@ impl Semaphore {
     }
 }
 
-fn explore(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(preemptions);
-    builder.check(model);
-}
-
 fn spawn_waiter(semaphore: &Arc<Semaphore>, me: Thread) -> thread::JoinHandle<Result<(), Interrupted>> {
-    let semaphore = Arc::clone(semaphore);
-    thread::spawn(move || semaphore.wait(me))
+    spawn(semaphore, move |semaphore| semaphore.wait(me))
 }
 
 /// A waiter that is about to sleep does not miss the post.

@@ -1,12 +1,15 @@
 //! The table of descriptors under loom: one number, which is used, closed and opened again by several threads.
 #![allow(clippy::unwrap_used)] // A lock of loom's is never poisoned.
 
+mod orders;
+
 use std::cell::Cell;
 
 use loom::sync::atomic::AtomicUsize;
 use loom::sync::atomic::Ordering::Relaxed;
 use loom::sync::{Arc, Mutex, atomic};
 use loom::thread;
+use orders::{explore, spawn};
 
 #[path = "../../../shim/src/table.rs"]
 pub mod table;
@@ -108,17 +111,6 @@ impl Process {
         assert_eq!(self.table().map(DESCRIPTOR, self), page != CLOSED);
         assert_eq!(self.page.load(Relaxed), page);
     }
-}
-
-fn explore(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(preemptions);
-    builder.check(model);
-}
-
-fn spawn<T: 'static>(process: &Arc<Process>, work: impl FnOnce(&Process) -> T + 'static) -> thread::JoinHandle<T> {
-    let process = Arc::clone(process);
-    thread::spawn(move || work(&process))
 }
 
 /// Two find out at once.
