@@ -35,7 +35,7 @@
 use super::atomic::{AtomicU32, Ordering};
 use Ordering::{AcqRel, Acquire, Relaxed, Release};
 
-/// What the number is: one of the next four. Each has a bit, so that asking for one is one instruction.
+/// What the number is. All but the first have a bit each, so that asking for one is one instruction.
 const KNOWN: u32 = EXPECTED | MAPPED | LEFT;
 /// Whatever it is, operations take the system's way.
 const SYSTEM: u32 = 0;

@@ -36,7 +36,11 @@ pub unsafe fn read_at_once(fd: c_int, buffer: *mut c_void, len: size_t) -> Optio
 ///
 /// # Safety
 /// As for `read`.
+#[inline]
 pub unsafe fn read(fd: c_int, buffer: *mut c_void, len: size_t) -> Option<ssize_t> {
+    if !EVENTFDS.is_eventfd(fd) {
+        return None;
+    }
     // SAFETY: the caller's promise.
     unsafe { EVENTFDS.read(fd, buffer.cast(), len) }.map(returned)
 }
@@ -55,7 +59,11 @@ pub unsafe fn write_at_once(fd: c_int, buffer: *const c_void, len: size_t) -> Op
 ///
 /// # Safety
 /// As for `write`.
+#[inline]
 pub unsafe fn write(fd: c_int, buffer: *const c_void, len: size_t) -> Option<ssize_t> {
+    if !EVENTFDS.is_eventfd(fd) {
+        return None;
+    }
     // SAFETY: the caller's promise.
     unsafe { EVENTFDS.write(fd, buffer.cast(), len) }.map(returned)
 }
