@@ -36,7 +36,7 @@ pub unsafe fn read_at_once(fd: c_int, buffer: *mut c_void, len: size_t) -> Optio
 ///
 /// # Safety
 /// As for `read`.
-#[inline]
+#[inline(always)]
 pub unsafe fn read(fd: c_int, buffer: *mut c_void, len: size_t) -> Option<ssize_t> {
     if !EVENTFDS.is_eventfd(fd) {
         return None;
@@ -59,7 +59,7 @@ pub unsafe fn write_at_once(fd: c_int, buffer: *const c_void, len: size_t) -> Op
 ///
 /// # Safety
 /// As for `write`.
-#[inline]
+#[inline(always)]
 pub unsafe fn write(fd: c_int, buffer: *const c_void, len: size_t) -> Option<ssize_t> {
     if !EVENTFDS.is_eventfd(fd) {
         return None;
