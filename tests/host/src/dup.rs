@@ -2,6 +2,9 @@
 //!
 //! On Redox the scheme answers it with another handle, and the kernel puts that into the caller's table. On Linux only an open gives a client a file of a scheme.
 //! So the host keeps the handle under a name that nobody can guess, and whoever opens the name first, which is the caller, gets it.
+//!
+//! Memory that the kernel does not let stand behind a file of the mount is opened through the host's own descriptor, in /proc, which processes of the same user
+//! may do. There the host tells which file it is, and has closed the handle: nothing tells of a close of the memory file.
 
 use std::ffi::CStr;
 use std::mem::MaybeUninit;
@@ -13,7 +16,9 @@ use syscall::error::{EINVAL, EIO, EOPNOTSUPP, Error, Result};
 use zerocopy::IntoBytes;
 
 use crate::abi::path_of_descriptor;
+use crate::file_id::FileId;
 use crate::ioctl::{self, Dup};
+use crate::memory;
 
 const PREFIX: &str = ".dup-";
 const RANDOM_DIGITS: usize = 32;
@@ -26,8 +31,8 @@ pub(crate) fn name(random: u128) -> String {
 /// Asks the scheme for another handle. It allocates nothing, as [`ioctl::exchange`].
 ///
 /// # Errors
-/// What the daemon answers; EOPNOTSUPP if the handle cannot be had on this system: its memory cannot be shared, or this process does not see the mount at the
-/// daemon's path. ENOTTY, or what else the file says to an unknown ioctl, if it is no scheme's.
+/// What the daemon answers; EOPNOTSUPP if the handle cannot be had on this system: its memory cannot be shared, or not with this process, or this process does
+/// not see the mount at the daemon's path. ENOTTY, or what else the file says to an unknown ioctl, if it is no scheme's.
 pub(crate) fn dup(origin: BorrowedFd<'_>, argument: &[u8]) -> Result<OwnedFd> {
     let mut dup = Dup::new(argument).ok_or(Error::new(EINVAL))?;
     ioctl::exchange(origin, ioctl::DUP, dup.as_mut_bytes())?;
@@ -36,12 +41,33 @@ pub(crate) fn dup(origin: BorrowedFd<'_>, argument: &[u8]) -> Result<OwnedFd> {
     // As on Redox the new description has the flags of the old one.
     let inherited = OFlags::ACCMODE | OFlags::APPEND | OFlags::NONBLOCK;
     let flags = fcntl_getfl(origin).map_err(from_rustix)? & inherited | OFlags::CLOEXEC;
-    let file = open(path, flags, Mode::empty()).map_err(|error| match error {
-        Errno::NOENT | Errno::NOTDIR | Errno::ACCESS => Error::new(EOPNOTSUPP),
-        error => from_rustix(error),
-    })?;
+    if let Some(memory) = dup.memory() {
+        return open_memory(path, memory, flags);
+    }
+    let file = open(path, flags, Mode::empty()).map_err(not_here)?;
     // Something else is at that path if this process sees other mounts than the daemon.
     if device(file.as_fd())? == device(origin)? { Ok(file) } else { Err(Error::new(EOPNOTSUPP)) }
+}
+
+/// Opens a memory file through a descriptor of the host.
+///
+/// Something else is at that path if this process sees other processes than the daemon, or if the daemon has no such page any more. It must not even be opened
+/// then: it may be a pipe or a device. What changes in between is found out afterwards.
+fn open_memory(path: &CStr, memory: FileId, flags: OFlags) -> Result<OwnedFd> {
+    if FileId::at(path).map_err(not_here)? != memory {
+        return Err(Error::new(EOPNOTSUPP));
+    }
+    let file = open(path, flags, Mode::empty()).map_err(not_here)?;
+    if FileId::of(&file).map_err(from_rustix)? == memory { Ok(file) } else { Err(Error::new(EOPNOTSUPP)) }
+}
+
+/// Errors of a path that this process cannot follow are no errors of the daemon's.
+fn not_here(error: Errno) -> Error {
+    match error {
+        // The last two are what /proc says of processes that it hides, and of those that have ended.
+        Errno::NOENT | Errno::NOTDIR | Errno::ACCESS | Errno::PERM | Errno::SRCH => Error::new(EOPNOTSUPP),
+        error => from_rustix(error),
+    }
 }
 
 /// The file system of a file, without asking the daemon for the file's attributes.
@@ -55,10 +81,10 @@ fn from_rustix(error: Errno) -> Error {
     Error::new(error.raw_os_error())
 }
 
-/// Whether [`dup`] gave this file. The file itself says so, by the name at which it was opened: numbers of descriptors are used again.
+/// Whether [`dup`] gave this file. The file itself says so, by the name at which it was opened, or as a memory file: numbers of descriptors are used again.
 pub(crate) fn is_duplicate(file: BorrowedFd<'_>) -> bool {
     let mut room = [MaybeUninit::uninit(); libc::PATH_MAX as usize];
-    path_of_descriptor(file.as_raw_fd(), &mut room).is_some_and(is_name)
+    path_of_descriptor(file.as_raw_fd(), &mut room).is_some_and(|path| path == memory::PATH || is_name(path))
 }
 
 /// Whether a path, as /proc tells those of open files, ends with a name of [`name`].
@@ -71,7 +97,46 @@ fn is_name(path: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{is_name, name};
+    use std::ffi::CString;
+    use std::os::fd::{AsFd, AsRawFd};
+
+    use rustix::fs::{OFlags, fcntl_getfl, inotify};
+    use rustix::io::{Errno, read};
+    use rustix::mm::ProtFlags;
+    use syscall::error::{EOPNOTSUPP, Error};
+
+    use super::{is_duplicate, is_name, name, open_memory};
+    use crate::file_id::FileId;
+    use crate::memory::{PAGE_SIZE, find, map, unmap};
+
+    fn path_of(file: &impl AsRawFd) -> CString {
+        CString::new(format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd())).unwrap_or_default()
+    }
+
+    #[test]
+    fn memory_is_opened_if_it_is_the_one() {
+        let pages = [(); 2].map(|()| map(PAGE_SIZE, ProtFlags::READ.union(ProtFlags::WRITE).bits()).unwrap_or(0));
+        let regions = pages.map(|address| find(address, PAGE_SIZE));
+        let [Some(ours), Some(other)] = &regions else { unreachable!("mappings can be found") };
+        let [path, elsewhere] = [ours, other].map(|region| path_of(&region.file()));
+        let memory = FileId::of(ours.file()).unwrap_or_default();
+        let opened = open_memory(&path, memory, OFlags::RDONLY | OFlags::CLOEXEC);
+        assert!(opened.as_ref().is_ok_and(|file| is_duplicate(file.as_fd()) && FileId::of(file) == Ok(memory)));
+        assert!(
+            opened.is_ok_and(|file| fcntl_getfl(file).is_ok_and(|flags| flags & OFlags::ACCMODE == OFlags::RDONLY))
+        );
+        let refused = |path| open_memory(path, memory, OFlags::RDWR).map(drop);
+        let opens = inotify::init(inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC);
+        let Ok(opens) = opens else { unreachable!("descriptors can be had") };
+        assert!(inotify::add_watch(&opens, &elsewhere, inotify::WatchFlags::OPEN).is_ok());
+        assert_eq!(refused(&elsewhere), Err(Error::new(EOPNOTSUPP)), "other memory");
+        assert_eq!(read(&opens, &mut [0; 64]), Err(Errno::AGAIN), "which is not opened");
+        assert_eq!(refused(c"/proc/0/fd/0"), Err(Error::new(EOPNOTSUPP)), "no process");
+        assert_eq!(refused(c"/proc/self/fd/none"), Err(Error::new(EOPNOTSUPP)), "no descriptor");
+        drop(regions);
+        assert!(pages.into_iter().all(unmap));
+        assert_eq!(refused(&path), Err(Error::new(EOPNOTSUPP)), "it is gone");
+    }
 
     #[test]
     fn names_are_recognized() {

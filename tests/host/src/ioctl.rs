@@ -7,6 +7,7 @@ use syscall::error::{EINVAL, Error, Result};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::abi::checked;
+use crate::file_id::FileId;
 
 /// A `call` of Redox: a [`CallHead`], and a payload.
 pub(crate) const CALL: u32 = 0x5C;
@@ -29,26 +30,37 @@ pub(crate) struct CallHead {
     pub(crate) result: u64,
 }
 
-/// The argument of a dup, and then the path at which the new descriptor can be opened.
+/// The argument of a dup, and then the path at which what it gives can be opened.
 #[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes, KnownLayout)]
 #[repr(C)]
 pub(crate) struct Dup {
     /// How many bytes of `text` count; what comes back may be an errno, as in libredox.
     pub(crate) len: u64,
-    text: [u8; 1016],
+    /// Comes back: the memory file that is at the path, or zeros if a file of the mount is.
+    memory: FileId,
+    text: [u8; 1000],
 }
 
 impl Dup {
     /// Returns none if the text is too long. There is always a zero byte after it.
     pub(crate) fn new(text: &[u8]) -> Option<Self> {
-        let mut dup = Self { len: text.len() as u64, text: [0; _] };
+        let mut dup = Self { len: text.len() as u64, memory: FileId::default(), text: [0; _] };
         let (_, room) = dup.text.split_last_mut()?;
         room.get_mut(..text.len())?.copy_from_slice(text);
         Some(dup)
     }
 
     pub(crate) fn failed(error: Error) -> Self {
-        Self { len: Error::mux(Err(error)) as u64, text: [0; _] }
+        Self { len: Error::mux(Err(error)) as u64, memory: FileId::default(), text: [0; _] }
+    }
+
+    pub(crate) fn of_memory(self, memory: FileId) -> Self {
+        Self { memory, ..self }
+    }
+
+    /// The memory file that is at the path, if it is one.
+    pub(crate) fn memory(&self) -> Option<FileId> {
+        (self.memory != FileId::default()).then_some(self.memory)
     }
 
     /// The text, with the byte that follows it.

@@ -11,6 +11,7 @@ mod client;
 mod descriptors;
 mod dup;
 mod events;
+mod file_id;
 mod fuse;
 mod ioctl;
 mod mapped_files;

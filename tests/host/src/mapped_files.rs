@@ -8,29 +8,26 @@
 //! of the close when the program closes the file, and not when the mapping goes.
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use std::sync::{Mutex, PoisonError};
 
 use rustix::io::fcntl_dupfd_cloexec;
 use rustix::process::{Resource, getrlimit};
 
 use crate::dup::is_duplicate;
+use crate::file_id::FileId;
 
 /// A kept descriptor, and what it must still lead to when it is closed: a program may have closed the number, and used it again.
 #[derive(Debug)]
 struct Kept {
     descriptor: OwnedFd,
-    file: (u64, u64),
+    file: FileId,
 }
 
 /// Few programs have so many descriptors; a higher one would make fork slower.
 const FAR: RawFd = 800;
 
 static KEPT: Mutex<BTreeMap<usize, Kept>> = Mutex::new(BTreeMap::new());
-
-fn identity(descriptor: BorrowedFd<'_>) -> Option<(u64, u64)> {
-    rustix::fs::fstat(descriptor).ok().map(|stat| (stat.st_dev, stat.st_ino))
-}
 
 /// Keeps the file of `descriptor` open for the mapping at `address`. Without a free descriptor the mapping is there all the same; only the daemon knows less.
 pub(crate) fn keep(address: usize, descriptor: BorrowedFd<'_>) {
@@ -40,7 +37,7 @@ pub(crate) fn keep(address: usize, descriptor: BorrowedFd<'_>) {
     let limit = getrlimit(Resource::Nofile).current.and_then(|limit| RawFd::try_from(limit).ok());
     let lowest = FAR.min(limit.unwrap_or(RawFd::MAX) / 2);
     let Ok(copy) = fcntl_dupfd_cloexec(descriptor, lowest) else { return };
-    let Some(file) = identity(descriptor) else { return };
+    let Ok(file) = FileId::of(descriptor) else { return };
     lock().insert(address, Kept { descriptor: copy, file });
 }
 
@@ -48,7 +45,7 @@ pub(crate) fn keep(address: usize, descriptor: BorrowedFd<'_>) {
 pub(crate) fn release(address: usize) {
     let kept = lock().remove(&address);
     if let Some(Kept { descriptor, file }) = kept
-        && identity(descriptor.as_fd()) != Some(file)
+        && FileId::of(&descriptor) != Ok(file)
     {
         // The number is somebody else's by now.
         let _ = descriptor.into_raw_fd();

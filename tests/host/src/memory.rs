@@ -4,16 +4,21 @@
 #![allow(unsafe_code)]
 
 use std::collections::BTreeMap;
+use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, Once, PoisonError};
 
-use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
 use rustix::io::{Errno, pread, pwrite};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 pub(crate) const PAGE_SIZE: usize = 4096;
+
+const NAME: &CStr = c"scheme-memory";
+/// What /proc tells of a descriptor of a memory file.
+pub(crate) const PATH: &[u8] = b"/memfd:scheme-memory (deleted)";
 
 /// A mapping with its memory file.
 #[derive(Debug)]
@@ -51,8 +56,10 @@ fn raise_descriptor_limit() {
 pub(crate) fn map(len: usize, prot: u32) -> Result<usize, Errno> {
     let len = len.checked_next_multiple_of(PAGE_SIZE).ok_or(Errno::NOMEM)?;
     MANY_FILES.call_once(raise_descriptor_limit);
-    let file = memfd_create(c"scheme-memory", MemfdFlags::CLOEXEC)?;
+    let file = memfd_create(NAME, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
     ftruncate(&file, len as u64)?;
+    // Clients can have descriptors of it. If one made it shorter, the daemon would be killed when it uses its page.
+    fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
     let prot = ProtFlags::from_bits_truncate(prot) & (ProtFlags::READ | ProtFlags::WRITE);
     // SAFETY: a new mapping at an address that the kernel chooses touches no memory in use.
     let start = unsafe { mmap(std::ptr::null_mut(), len, prot, MapFlags::SHARED, &file, 0) }?;

@@ -1,5 +1,7 @@
 //! Handles that a client got by a dup with an argument, on the way to it: see `dup.rs`.
 
+use std::os::fd::AsRawFd;
+
 use rustix::rand::{GetRandomFlags, getrandom};
 use syscall::data::Stat;
 use syscall::error::Error;
@@ -10,7 +12,9 @@ use super::nodes::is_directory;
 use super::wire::{self, EntryOut, IoctlOut, OpenOut};
 use super::{BAD_FILE, Kernel, Outcome, Requester, Session, attributes};
 use crate::dup;
+use crate::file_id::FileId;
 use crate::ioctl::Dup;
+use crate::memory::Region;
 use crate::protocol::{Identity, Operation};
 use crate::translate::{LinuxErrno, errno_to_linux};
 
@@ -32,7 +36,7 @@ pub(super) struct Duplicate {
 }
 
 impl Session {
-    /// Asks the daemon for another handle of an open file, and replies with the path where it can be opened.
+    /// Asks the daemon for another handle of an open file, and replies with the path where it, or its memory, can be opened.
     pub(super) fn duplicate(&mut self, kernel: &mut Kernel, from: Requester, origin: u64, argument: &[u8]) {
         let Some(file) = self.file(origin) else { return self.refuse(from, BAD_FILE) };
         self.call(kernel, from, Operation::dup(file.id, argument), move |session, kernel, answer| {
@@ -72,9 +76,10 @@ impl Session {
         let from = Requester { node, ..from };
         self.opened(kernel, from, id, new_descriptor, &stat, move |session, kernel, opened| {
             session.duplicates.insert(name.clone(), Duplicate { origin, node, opened });
-            if session.is_copied(&opened) {
+            if let Some(region) = session.copied_memory(&opened) {
+                // Nobody would tell of its end.
                 session.give_up(kernel, from.identity, &name);
-                return session.reply_duplicate(from, Err(LinuxErrno(libc::EOPNOTSUPP)));
+                return session.reply_duplicate(from, memory_file(&region));
             }
             let waiting = session.file_mut(origin).map(|file| {
                 file.duplicates.push_back(name.clone());
@@ -85,23 +90,19 @@ impl Session {
             {
                 session.give_up(kernel, from.identity, &oldest);
             }
-            session.reply_duplicate(from, Ok(&name));
+            session.reply_duplicate(from, answer(session.mount.path_of(&name).as_os_str().as_encoded_bytes()));
         });
     }
 
-    /// Whether a file is memory that clients would have copies of, in the page cache. Who opens such a file by a path may know how to live with that; an atomic
+    /// The memory of a file of which clients would have copies, in the page cache. Who opens such a file by a path may know how to live with that; an atomic
     /// counter cannot, and there is no telling what else a dup is made for.
-    fn is_copied(&self, opened: &OpenOut) -> bool {
-        let memory = self.file(opened.fh).is_some_and(|file| file.memory.is_some());
-        memory && opened.open_flags & wire::open::PASSTHROUGH == 0
+    fn copied_memory(&self, opened: &OpenOut) -> Option<Region> {
+        let shared = opened.open_flags & wire::open::PASSTHROUGH != 0;
+        self.file(opened.fh).and_then(|file| file.memory.clone()).filter(|_| !shared)
     }
 
-    fn reply_duplicate(&self, from: Requester, name: Outcome<&str>) {
-        let path = name.and_then(|name| {
-            let path = self.mount.path_of(name);
-            Dup::new(path.as_os_str().as_encoded_bytes()).ok_or(LinuxErrno(libc::ENAMETOOLONG))
-        });
-        let dup = path.unwrap_or_else(|errno| Dup::failed(Error::new(errno.0)));
+    fn reply_duplicate(&self, from: Requester, dup: Outcome<Dup>) {
+        let dup = dup.unwrap_or_else(|errno| Dup::failed(Error::new(errno.0)));
         // Not as the result of ioctl, as for a call.
         self.send_reply(from.unique, &[IoctlOut::default().as_bytes(), dup.as_bytes()]);
     }
@@ -130,4 +131,21 @@ impl Session {
         // Unless the kernel knows the node, which it says when it forgets it.
         self.nodes.forget(node, 0);
     }
+}
+
+fn answer(path: &[u8]) -> Outcome<Dup> {
+    Dup::new(path).ok_or(LinuxErrno(libc::ENAMETOOLONG))
+}
+
+/// Where processes that may look into this one find the memory file of a region: at the descriptor that is there as long as the region is. There is nothing to
+/// take back if nobody comes.
+fn memory_file(region: &Region) -> Outcome<Dup> {
+    // With the file a client would get more than the region.
+    if !region.is_whole_file() {
+        return Err(LinuxErrno(libc::EOPNOTSUPP));
+    }
+    let file = region.file();
+    let memory = FileId::of(file).map_err(|error| LinuxErrno(error.raw_os_error()))?;
+    let path = format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
+    answer(path.as_bytes()).map(|dup| dup.of_memory(memory))
 }

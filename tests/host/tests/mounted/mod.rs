@@ -256,10 +256,6 @@ pub(crate) fn map_word(file: &File) -> &'static AtomicU64 {
     }
 }
 
-/// A mount namespace in which everybody may open /dev/fuse, and `$@` runs as a user.
-const AS_USER: &str = "mount -t tmpfs -o mode=755 none \"$PLACE\" && mknod -m 666 \"$PLACE/fuse\" c 10 229 && \
-    mount --bind \"$PLACE/fuse\" /dev/fuse && exec setpriv --reuid=65534 --regid=65534 --clear-groups -- \"$@\"";
-
 /// Runs the tests with these names again, as a user who mounts through fusermount3.
 pub(crate) fn repeat_as_user(tests: &[&str]) {
     if as_nobody().is_none() {
@@ -268,12 +264,8 @@ pub(crate) fn repeat_as_user(tests: &[&str]) {
     if let Some(reason) = unusable() {
         return skip(&reason);
     }
-    let place = Directory::new();
-    let in_namespace = |arguments: &[&std::ffi::OsStr]| {
-        let mut command = Command::new("unshare");
-        command.args(["-m", "--propagation", "private", "sh", "-c", AS_USER, "sh"]).args(arguments);
-        command.env("PLACE", &place.0).output().unwrap()
-    };
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("as_user.sh");
+    let in_namespace = |arguments: &[&std::ffi::OsStr]| Command::new(&script).args(arguments).output().unwrap();
     let probe = in_namespace(&["sh".as_ref(), "-c".as_ref(), ": <> /dev/fuse && fusermount3 --version".as_ref()]);
     if !probe.status.success() {
         return skip(String::from_utf8_lossy(&probe.stderr).trim_end());

@@ -8,7 +8,8 @@
 //! | `who` | process, user and group of who opened it |
 //! | `wait` | messages: a read waits until somebody writes one |
 //!
-//! A dup of any of them, with the argument `again`, opens the same once more; `page` and `who` open these; `never` waits for ever.
+//! A dup of any of them, with the argument `again`, opens the same once more; `page` and `who` open these; `half` opens a page that is one of two in a row;
+//! `never` waits for ever.
 #![allow(missing_docs, unsafe_code)]
 
 use std::cell::RefCell;
@@ -40,10 +41,12 @@ const PAGE_SIZE: usize = 4096;
 pub(crate) const ELSEWHERE: &str = "elsewhere";
 /// A call that fails with the errno that follows.
 pub(crate) const REFUSE: u64 = 1_000_000;
-/// A call whose result is how many handles of the page are open.
+/// A call whose result is how many handles of pages are open.
 pub(crate) const COUNT_PAGES: u64 = 1_000_001;
 /// A call that adds what follows to the first word of the page; the result is what was there.
 pub(crate) const ADD_TO_PAGE: u64 = 1_000_002;
+/// A call whose result is how many handles of any kind are open.
+pub(crate) const COUNT_HANDLES: u64 = 1_000_003;
 /// As relibc defines them.
 const UTIME_NOW: i32 = (1 << 30) - 1;
 const UTIME_OMIT: i32 = (1 << 30) - 2;
@@ -75,6 +78,7 @@ enum Place {
     Root,
     Note(Rc<RefCell<Note>>),
     Page,
+    Half,
     PageValue,
     Wait,
     Who(String),
@@ -98,21 +102,19 @@ pub(crate) struct Notes {
     handles: Slab<Handle>,
     next_number: u64,
     page: NonNull<AtomicU64>,
+    pair: NonNull<AtomicU64>,
     messages: VecDeque<Vec<u8>>,
     announcements: Vec<(usize, EventFlags)>,
 }
 
 impl Notes {
     pub(crate) fn new() -> libredox::error::Result<Self> {
-        let (prot, flags) = (PROT_READ | PROT_WRITE, MAP_SHARED);
-        let args = MmapArgs { addr: std::ptr::null_mut(), length: PAGE_SIZE, prot, flags, fd: usize::MAX, offset: 0 };
-        // SAFETY: a new mapping at an address of the kernel's choice replaces nothing.
-        let page = NonNull::new(unsafe { mmap(args) }?.cast()).ok_or(libredox::error::Error::new(EINVAL))?;
         Ok(Self {
             notes: BTreeMap::new(),
             handles: Slab::new(),
             next_number: FIRST_NOTE,
-            page,
+            page: memory(PAGE_SIZE)?,
+            pair: memory(2 * PAGE_SIZE)?,
             messages: VecDeque::new(),
             announcements: Vec::new(),
         })
@@ -187,11 +189,20 @@ impl Notes {
                 (syscall::MODE_FILE | mode, *number, text.len() as u64)
             }
             Place::Page => (syscall::MODE_FILE | 0o666, 2, PAGE_SIZE as u64),
+            Place::Half => (syscall::MODE_FILE | 0o666, 6, PAGE_SIZE as u64),
             Place::PageValue => (syscall::MODE_FILE | 0o444, 3, self.page_value().to_string().len() as u64),
             Place::Wait => (syscall::MODE_CHR | 0o666, 4, 0),
             Place::Who(text) => (syscall::MODE_FILE | 0o444, 5, text.len() as u64),
         }
     }
+}
+
+/// Memory that clients can map.
+fn memory(length: usize) -> libredox::error::Result<NonNull<AtomicU64>> {
+    let (prot, flags) = (PROT_READ | PROT_WRITE, MAP_SHARED);
+    let args = MmapArgs { addr: std::ptr::null_mut(), length, prot, flags, fd: usize::MAX, offset: 0 };
+    // SAFETY: a new mapping at an address of the kernel's choice replaces nothing.
+    NonNull::new(unsafe { mmap(args) }?.cast()).ok_or(libredox::error::Error::new(EINVAL))
 }
 
 /// A descriptor of another scheme.
@@ -250,6 +261,7 @@ impl SchemeSync for Notes {
         match buf {
             b"again" => Ok(self.opened(place)),
             b"page" => Ok(self.opened(Place::Page)),
+            b"half" => Ok(self.opened(Place::Half)),
             b"who" => Ok(self.opened(Place::who(ctx))),
             b"elsewhere" => open_elsewhere(),
             b"never" => Err(Error::new(EWOULDBLOCK)),
@@ -261,7 +273,7 @@ impl SchemeSync for Notes {
         match self.place(id)? {
             Place::Root => Err(Error::new(EISDIR)),
             Place::Note(note) => Ok(copy_from(&note.borrow().text, offset, buf)),
-            Place::Page => Err(Error::new(EINVAL)),
+            Place::Page | Place::Half => Err(Error::new(EINVAL)),
             Place::PageValue => Ok(copy_from(self.page_value().to_string().as_bytes(), offset, buf)),
             Place::Wait => self.receive(buf),
             Place::Who(text) => Ok(copy_from(text.as_bytes(), offset, buf)),
@@ -281,7 +293,9 @@ impl SchemeSync for Notes {
                 self.messages.push_back(buf.to_vec());
                 self.announce();
             }
-            Place::Root | Place::Page | Place::PageValue | Place::Who(_) => return Err(Error::new(EINVAL)),
+            Place::Root | Place::Page | Place::Half | Place::PageValue | Place::Who(_) => {
+                return Err(Error::new(EINVAL));
+            }
         }
         Ok(buf.len())
     }
@@ -292,8 +306,10 @@ impl SchemeSync for Notes {
         match *metadata {
             [REFUSE, errno, ..] => Err(Error::new(errno as i32)),
             [COUNT_PAGES, ..] => {
-                Ok(self.handles.iter().filter(|(_, handle)| matches!(handle.place, Place::Page)).count())
+                let is_page = |handle: &Handle| matches!(handle.place, Place::Page | Place::Half);
+                Ok(self.handles.iter().filter(|(_, handle)| is_page(handle)).count())
             }
+            [COUNT_HANDLES, ..] => Ok(self.handles.len()),
             [ADD_TO_PAGE, added, ..] => Ok(self.page_word().fetch_add(added, Ordering::SeqCst) as usize),
             _ => {
                 payload.reverse();
@@ -397,11 +413,11 @@ impl SchemeSync for Notes {
     }
 
     fn mmap_prep(&mut self, id: usize, offset: u64, size: usize, flags: MapFlags, _: &CallerCtx) -> Result<usize> {
+        let right = offset == 0 && size == PAGE_SIZE && flags.contains(MapFlags::MAP_SHARED);
         match self.place(id)? {
-            Place::Page if offset == 0 && size == PAGE_SIZE && flags.contains(MapFlags::MAP_SHARED) => {
-                Ok(self.page.as_ptr().expose_provenance())
-            }
-            Place::Page => Err(Error::new(EINVAL)),
+            Place::Page if right => Ok(self.page.as_ptr().expose_provenance()),
+            Place::Half if right => Ok(self.pair.as_ptr().expose_provenance()),
+            Place::Page | Place::Half => Err(Error::new(EINVAL)),
             _ => Err(Error::new(EOPNOTSUPP)),
         }
     }
