@@ -4,10 +4,12 @@
 mod conformance;
 mod daemon;
 mod program;
+mod user;
 
 pub use conformance::{Exceptions, compare, count_checks};
 pub use daemon::{Daemon, await_that};
 pub use program::{Finished, Running, compile, run};
+pub use user::repeat_as_user;
 
 use std::path::{Path, PathBuf};
 

@@ -111,13 +111,14 @@ pub fn run(command: &mut Command, limit: Duration) -> Finished {
     Finished { status, stdout: text(stdout), stderr: text(stderr) }
 }
 
-/// Compiles the C program `source` of the repository, with the libraries that pkg-config knows as `packages`.
+/// Compiles the C program `source` of the repository, with the libraries that pkg-config knows as `packages`; EVENTD_PROGRAM_DIR says where to.
 ///
 /// # Panics
 /// If it does not compile without a warning.
 #[must_use]
 pub fn compile(source: &Path, packages: &[&str]) -> PathBuf {
-    let directory = crate::repository().join("target/programs");
+    let directory = std::env::var_os("EVENTD_PROGRAM_DIR")
+        .map_or_else(|| crate::repository().join("target/programs"), PathBuf::from);
     std::fs::create_dir_all(&directory).expect("target can be written");
     let program = directory.join(source.file_stem().expect("sources have names"));
     let mut command = Command::new("cc");

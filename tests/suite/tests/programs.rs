@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use eventd_suite::{Daemon, compile, repository, run, skip};
+use eventd_suite::{Daemon, compile, repeat_as_user, repository, run, skip};
 
 const LIMIT: Duration = Duration::from_secs(60);
 const PYTHON: &str = "/usr/bin/python3";
@@ -35,12 +35,13 @@ fn libuv_loop_is_woken_by_uv_async_send() {
     library_program("libuv_async", "libuv", "list/eventfd", &["senders served 4 finished 4", "done"]);
 }
 
+static SHARED_COUNT: LazyLock<PathBuf> =
+    LazyLock::new(|| compile(&repository().join("tests/programs/shared_count.c"), &[]));
+
 /// Some change a count in memory, and some at eventd.
 fn shared_count(mode: &str) {
     let Some(daemon) = Daemon::start(mode) else { return };
-    static PROGRAM: LazyLock<PathBuf> =
-        LazyLock::new(|| compile(&repository().join("tests/programs/shared_count.c"), &[]));
-    let finished = run(daemon.command(&*PROGRAM).arg(mode).arg(daemon.path("stat")), LIMIT);
+    let finished = run(daemon.command(&*SHARED_COUNT).arg(mode).arg(daemon.path("stat")), LIMIT);
     assert_eq!(finished.stdout, "done\n", "{mode}: {:?} {}", finished.status, finished.stderr);
     daemon.await_stat("eventfd_live", 0);
     daemon.await_stat("requests_waiting", 0);
@@ -55,6 +56,20 @@ fn garbage_in_the_page() {
 #[test]
 fn a_shell_without_the_library() {
     shared_count("shell");
+}
+
+#[test]
+fn users_have_counters_in_memory() {
+    let tests = [
+        "a_shell_without_the_library",
+        "closed_while_it_is_used",
+        "forks_beside_busy_threads",
+        "garbage_in_the_page",
+        "kills_explain_what_is_lost",
+        "python_knows_no_difference",
+        "what_is_written_is_read",
+    ];
+    repeat_as_user("users_have_counters_in_memory", &tests);
 }
 
 #[test]
@@ -143,9 +158,12 @@ fn python_line_of_the_readme() {
 fn python_knows_no_difference() {
     const CODE: &str = "\
 import os, select, subprocess, sys, threading, time\n\
+def mapped():\n \
+    lines = open('/proc/self/maps').readlines()\n \
+    return sum('/.dup-' in line or '/memfd:scheme-memory' in line for line in lines)\n\
 f = os.eventfd(0)\n\
 os.eventfd_write(f, 1); print(os.eventfd_read(f))\n\
-print(sum('/.dup-' in line for line in open('/proc/self/maps')))\n\
+print(mapped())\n\
 got = []\n\
 thread = threading.Thread(target=lambda: got.append(os.eventfd_read(f))); thread.start()\n\
 def sleeps(task):\n \
@@ -155,7 +173,7 @@ while not any(map(sleeps, os.listdir('/proc/self/task'))): time.sleep(0)\n\
 # Its child, of vfork, closes what it does not need.\n\
 for _ in range(20): subprocess.run(['true'], check=True)\n\
 os.eventfd_write(f, 5); thread.join(); print(got)\n\
-print(sum('/.dup-' in line for line in open('/proc/self/maps')))\n\
+print(mapped())\n\
 os.set_blocking(f, False)\n\
 try: os.eventfd_read(f)\n\
 except BlockingIOError: print('empty')\n\
