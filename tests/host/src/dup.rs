@@ -99,9 +99,10 @@ fn is_name(path: &[u8]) -> bool {
 mod tests {
     use std::ffi::CString;
     use std::os::fd::{AsFd, AsRawFd};
+    use std::sync::atomic::{AtomicBool, Ordering};
 
-    use rustix::fs::{OFlags, fcntl_getfl, inotify};
-    use rustix::io::{Errno, read};
+    use rustix::fs::{MemfdFlags, OFlags, fcntl_getfl, inotify, memfd_create};
+    use rustix::io::{Errno, dup2, read};
     use rustix::mm::ProtFlags;
     use syscall::error::{EOPNOTSUPP, Error};
 
@@ -136,6 +137,27 @@ mod tests {
         drop(regions);
         assert!(pages.into_iter().all(unmap));
         assert_eq!(refused(&path), Err(Error::new(EOPNOTSUPP)), "it is gone");
+    }
+
+    #[test]
+    fn memory_that_changes_places_is_not_mistaken() {
+        let [ours, other] = [(); 2].map(|()| memfd_create(c"test", MemfdFlags::CLOEXEC));
+        let (Ok(ours), Ok(other)) = (ours, other) else { unreachable!("descriptors can be had") };
+        let (memory, place) = (FileId::of(&ours).unwrap_or_default(), ours.try_clone());
+        let Ok(mut place) = place else { unreachable!("descriptors can be had") };
+        let path = path_of(&place);
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    assert!(dup2(&other, &mut place).and_then(|()| dup2(&ours, &mut place)).is_ok());
+                }
+            });
+            let attempts = (0..20_000).map(|_| open_memory(&path, memory, OFlags::RDWR | OFlags::CLOEXEC));
+            let mistaken = attempts.flatten().filter(|file| FileId::of(file) != Ok(memory)).count();
+            done.store(true, Ordering::Relaxed);
+            assert_eq!(mistaken, 0);
+        });
     }
 
     #[test]
