@@ -1,6 +1,8 @@
 //! The signal router, and the helpers of programs that lend their signals: this process is the daemon, and starts itself again as such a program.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unsafe_code)]
 
+#[allow(dead_code, reason = "not every test needs all of it")]
+mod mounted;
 mod support;
 
 use std::io::{BufRead, BufReader, Write};
@@ -12,6 +14,7 @@ use event::{EventFlags, RawEventQueue};
 use libredox::Fd;
 use libredox::call::{call_rw, open, read, write};
 use libredox::flag::{O_CLOEXEC, O_RDWR};
+use mounted::{skip, unmount, unusable};
 use redox_scheme::scheme::register_scheme_inner;
 use redox_scheme::{RequestKind, Response, SignalBehavior, Socket};
 use rustix::process::geteuid;
@@ -268,11 +271,8 @@ struct Mounted {
 impl Mounted {
     /// None where there is no FUSE.
     fn start() -> Option<Self> {
-        let usable =
-            std::fs::OpenOptions::new().read(true).write(true).open("/dev/fuse").is_ok() && geteuid().is_root();
-        if !usable {
-            let test = std::thread::current().name().unwrap_or("test").to_owned();
-            let _ = std::io::stderr().write_all(format!("skipped: {test}: no /dev/fuse for us\n").as_bytes());
+        if let Some(reason) = unusable() {
+            skip(&reason);
             return None;
         }
         let root = std::env::temp_dir().join(format!("scheme-host-signals-{}", std::process::id()));
@@ -314,7 +314,7 @@ impl Mounted {
 
     /// Somebody else unmounts it: the serving thread comes to its end.
     fn unmount(&self) {
-        let _ = rustix::mount::unmount(self.root.join(NAME), rustix::mount::UnmountFlags::DETACH);
+        unmount(&self.root.join(NAME));
         while std::sync::Arc::strong_count(&self.socket) > 1 {
             std::thread::yield_now();
         }

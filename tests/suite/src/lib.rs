@@ -9,7 +9,7 @@ mod user;
 pub use conformance::{Exceptions, compare, count_checks};
 pub use daemon::{Daemon, await_that};
 pub use program::{Finished, Running, compile, run};
-pub use user::repeat_as_user;
+pub use user::{is_root, repeat_as_user};
 
 use std::path::{Path, PathBuf};
 

@@ -11,6 +11,13 @@ use crate::{repository, run, skip};
 const NOBODY: u32 = 65534;
 const LIMIT: Duration = Duration::from_secs(300);
 
+/// Whether this process is root's.
+#[must_use]
+pub fn is_root() -> bool {
+    // SAFETY: it only reads an attribute of the process.
+    unsafe { libc::geteuid() == 0 }
+}
+
 /// A directory for that user to write to.
 struct Directory(PathBuf);
 
@@ -25,8 +32,7 @@ impl Drop for Directory {
 /// # Panics
 /// If one of them fails, or is skipped.
 pub fn repeat_as_user(test: &str, tests: &[&str]) {
-    // SAFETY: it only reads an attribute of the process.
-    if unsafe { libc::geteuid() } != 0 {
+    if !is_root() {
         return skip(test, "only root can become another user");
     }
     let this = std::env::current_exe().expect("this program");

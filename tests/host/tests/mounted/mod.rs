@@ -62,14 +62,21 @@ impl Directory {
     }
 }
 
+pub(crate) fn unmount(directory: &Path) {
+    // An error means that somebody else was faster.
+    if geteuid().is_root() {
+        let _ = rustix::mount::unmount(directory, UnmountFlags::DETACH);
+    } else {
+        let _ = Command::new("fusermount3").args(["-u", "-z", "--"]).arg(directory).output();
+    }
+}
+
 impl Drop for Directory {
     fn drop(&mut self) {
         let mount = self.0.join("notes");
-        if geteuid().is_root() {
-            // Usually nothing is mounted any more.
-            let _ = rustix::mount::unmount(&mount, UnmountFlags::DETACH);
-        } else if self.is_mounted() {
-            let _ = Command::new("fusermount3").args(["-u", "-z", "--"]).arg(&mount).status();
+        // Usually nothing is mounted any more.
+        if self.is_mounted() {
+            unmount(&mount);
         }
         let _ = fs::remove_dir(&mount);
         let _ = fs::remove_dir(&self.0);
