@@ -3,13 +3,11 @@
 # Usage: tests/as_user.sh COMMAND [ARGUMENT...]
 set -eu
 
-PLACE=$(mktemp -d)
-export PLACE
-trap 'rmdir "$PLACE"' EXIT
-
+# The file stays when the file system that it is made in has no place any more.
 # shellcheck disable=SC2016
-unshare -m --propagation private sh -euc '
-    mount -t tmpfs -o mode=755 none "$PLACE"
-    mknod -m 666 "$PLACE/fuse" c 10 229
-    mount --bind "$PLACE/fuse" /dev/fuse
+exec unshare -m --propagation private sh -euc '
+    mount -t tmpfs none /mnt
+    mknod -m 666 /mnt/fuse c 10 229
+    mount --bind /mnt/fuse /dev/fuse
+    umount /mnt
     exec setpriv --reuid=65534 --regid=65534 --clear-groups -- "$@"' sh "$@"
