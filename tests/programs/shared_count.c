@@ -63,8 +63,7 @@ static uint8_t *last_page(void)
 	uintptr_t page = 0;
 
 	while (fgets(line, sizeof(line), maps) != NULL)
-		/* As a file of the mount, or as the memory of the daemon of an ordinary user. */
-		if (strstr(line, "/.dup-") != NULL || strstr(line, "/memfd:scheme-memory") != NULL)
+		if (strstr(line, "/memfd:scheme-memory") != NULL)
 			page = strtoull(line, NULL, 16);
 	fclose(maps);
 	must(page != 0, "a counter is mapped");

@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::ffi::{CStr, c_char, c_int, c_long, c_uint, c_void};
 use std::io::Write;
 use std::mem::MaybeUninit;
-use std::os::fd::{BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -29,7 +29,7 @@ use crate::namespace::Namespace;
 use crate::scheme::Scheme;
 use crate::signals::protocol::{THREAD_CLAIM, THREAD_PEEK};
 use crate::signals::{self, Router};
-use crate::{dup, fuse, mapped_files, memory, termination, translate};
+use crate::{fuse, mapped_files, mapping, memory, termination, translate};
 
 type RawResult = usize;
 
@@ -184,12 +184,8 @@ fn dup(fd: usize, argument: &[u8]) -> Result<usize> {
             // SAFETY: dup takes any number.
             checked(unsafe { libc::dup(descriptor(fd)?) })
         }
-        None => {
-            // SAFETY: as for a call.
-            let origin = unsafe { BorrowedFd::borrow_raw(descriptor(fd)?) };
-            usize::try_from(dup::dup(origin, argument)?.into_raw_fd()).map_err(|_| Error::new(EBADF))
-        }
-        _ => Err(Error::new(EINVAL)),
+        None => Err(Error::new(EOPNOTSUPP)),
+        Some(_) => Err(Error::new(EINVAL)),
     }
 }
 
@@ -455,29 +451,54 @@ unsafe extern "C" fn redox_mmap_v1(
     offset: u64,
 ) -> RawResult {
     let map = || {
-        let (prot, mut flags) = (prot.cast_signed(), flags.cast_signed());
-        let anonymous = fd == NO_DESCRIPTOR;
-        if anonymous && flags & libc::MAP_PRIVATE == 0 {
+        let (prot, flags) = (prot.cast_signed(), flags.cast_signed());
+        if fd == NO_DESCRIPTOR && flags & libc::MAP_PRIVATE == 0 {
             return memory::map(len, prot.cast_unsigned()).map_err(from_rustix);
         }
-        let file = if anonymous { -1 } else { descriptor(fd)? };
-        if anonymous {
-            flags |= libc::MAP_ANONYMOUS;
+        if fd == NO_DESCRIPTOR {
+            // SAFETY: what the mapping replaces, if MAP_FIXED is given, is the caller's responsibility.
+            return unsafe { mmap(address, len, prot, flags | libc::MAP_ANONYMOUS, -1, offset) };
         }
-        let offset = libc::off_t::try_from(offset).map_err(|_| Error::new(EINVAL))?;
-        // SAFETY: what the mapping replaces, if MAP_FIXED is given, is the caller's responsibility.
-        let mapped = unsafe { libc::mmap(address.cast(), len, prot, flags, file, offset) };
-        if mapped == libc::MAP_FAILED {
-            return checked(-1);
+        // SAFETY: as for a call.
+        let file = unsafe { BorrowedFd::borrow_raw(descriptor(fd)?) };
+        // Before Linux is asked: it maps any file privately, and takes away what was at the address before it says no.
+        // SAFETY: as above.
+        if let Some(mapped) = unsafe { mapping::map(address, len, prot, flags, file, offset) }? {
+            return Ok(mapped);
         }
-        if anonymous {
-            return Ok(mapped.expose_provenance());
+        if flags & libc::MAP_FIXED != 0 {
+            // Linux asks some files last, when what was at the address is gone. So it is tried elsewhere.
+            // SAFETY: a new mapping at an address that the kernel chooses touches no memory in use, and goes at once.
+            unsafe {
+                let elsewhere =
+                    mmap(std::ptr::null_mut(), len, prot, flags & !libc::MAP_FIXED, file.as_raw_fd(), offset)?;
+                libc::munmap(std::ptr::with_exposed_provenance_mut(elsewhere), len);
+            }
         }
-        // SAFETY: mmap has just taken this descriptor.
-        mapped_files::keep(mapped.expose_provenance(), unsafe { BorrowedFd::borrow_raw(file) });
-        Ok(mapped.expose_provenance())
+        // SAFETY: as above.
+        let mapped = unsafe { mmap(address, len, prot, flags, file.as_raw_fd(), offset) }?;
+        mapped_files::keep(mapped, file);
+        Ok(mapped)
     };
     mux(map())
+}
+
+/// mmap(2) of Linux.
+///
+/// # Safety
+/// With MAP_FIXED, nobody minds that what is at `address` goes.
+pub(crate) unsafe fn mmap(
+    address: *mut (),
+    len: usize,
+    prot: c_int,
+    flags: c_int,
+    file: c_int,
+    offset: u64,
+) -> Result<usize> {
+    let offset = libc::off_t::try_from(offset).map_err(|_| Error::new(EINVAL))?;
+    // SAFETY: the caller's promise.
+    let mapped = unsafe { libc::mmap(address.cast(), len, prot, flags, file, offset) };
+    if mapped == libc::MAP_FAILED { checked(-1) } else { Ok(mapped.expose_provenance()) }
 }
 
 #[unsafe(no_mangle)]

@@ -11,8 +11,8 @@ use crate::file_id::FileId;
 
 /// A `call` of Redox: a [`CallHead`], and a payload.
 pub(crate) const CALL: u32 = 0x5C;
-/// A `dup` of Redox with an argument: a [`Dup`].
-pub(crate) const DUP: u32 = 0x5D;
+/// What the Redox kernel does for an mmap of a scheme's file, but for the mapping: a [`Memory`].
+pub(crate) const MEMORY: u32 = 0x5D;
 
 /// `_IOC_READ | _IOC_WRITE`: the argument goes both ways.
 const BOTH: u32 = 3 << 30;
@@ -30,42 +30,25 @@ pub(crate) struct CallHead {
     pub(crate) result: u64,
 }
 
-/// The argument of a dup, and then the path at which what it gives can be opened.
-#[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes, KnownLayout)]
+/// The argument of a mapping; the second half comes back.
+#[derive(Clone, Copy, Debug, Default, FromBytes, Immutable, IntoBytes, KnownLayout)]
 #[repr(C)]
-pub(crate) struct Dup {
-    /// How many bytes of `text` count; what comes back may be an errno, as in libredox.
+pub(crate) struct Memory {
     pub(crate) len: u64,
-    /// Comes back: the memory file that is at the path, or zeros if a file of the mount is.
-    memory: FileId,
-    text: [u8; 1000],
+    pub(crate) offset: u64,
+    /// Redox's.
+    pub(crate) flags: u64,
+    /// Zero or an errno, as in libredox.
+    pub(crate) result: u64,
+    /// The memory file that holds just this memory.
+    pub(crate) file: FileId,
+    /// Where it is, with a zero byte at the end.
+    pub(crate) path: [u8; 32],
 }
 
-impl Dup {
-    /// Returns none if the text is too long. There is always a zero byte after it.
-    pub(crate) fn new(text: &[u8]) -> Option<Self> {
-        let mut dup = Self { len: text.len() as u64, memory: FileId::default(), text: [0; _] };
-        let (_, room) = dup.text.split_last_mut()?;
-        room.get_mut(..text.len())?.copy_from_slice(text);
-        Some(dup)
-    }
-
+impl Memory {
     pub(crate) fn failed(error: Error) -> Self {
-        Self { len: Error::mux(Err(error)) as u64, memory: FileId::default(), text: [0; _] }
-    }
-
-    pub(crate) fn of_memory(self, memory: FileId) -> Self {
-        Self { memory, ..self }
-    }
-
-    /// The memory file that is at the path, if it is one.
-    pub(crate) fn memory(&self) -> Option<FileId> {
-        (self.memory != FileId::default()).then_some(self.memory)
-    }
-
-    /// The text, with the byte that follows it.
-    pub(crate) fn terminated(&self) -> Option<&[u8]> {
-        self.text.get(..=usize::try_from(self.len).ok()?)
+        Self { result: Error::mux(Err(error)) as u64, ..Self::default() }
     }
 }
 

@@ -9,12 +9,12 @@
 mod abi;
 mod client;
 mod descriptors;
-mod dup;
 mod events;
 mod file_id;
 mod fuse;
 mod ioctl;
 mod mapped_files;
+mod mapping;
 mod memory;
 mod namespace;
 mod payload;

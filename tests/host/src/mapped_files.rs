@@ -4,8 +4,8 @@
 //! maps the memory file behind the scheme's file, and lets that one go as soon as its descriptors are closed. So a client keeps a descriptor for each
 //! mapping that it makes through libredox, far from the numbers that programs expect to get.
 //!
-//! Not for what it got by a dup with an argument: programs map thousands of such pages, and have fewer descriptors. The page stays valid without; the daemon hears
-//! of the close when the program closes the file, and not when the mapping goes.
+//! Not for a file that Linux cannot map, see `mapping.rs`: programs map thousands of such pages, and have fewer descriptors. The page stays valid without, and the
+//! daemon does not hear when the mapping goes.
 
 use std::collections::BTreeMap;
 use std::os::fd::{BorrowedFd, IntoRawFd, OwnedFd, RawFd};
@@ -14,7 +14,6 @@ use std::sync::{Mutex, PoisonError};
 use rustix::io::fcntl_dupfd_cloexec;
 use rustix::process::{Resource, getrlimit};
 
-use crate::dup::is_duplicate;
 use crate::file_id::FileId;
 
 /// A kept descriptor, and what it must still lead to when it is closed: a program may have closed the number, and used it again.
@@ -31,9 +30,6 @@ static KEPT: Mutex<BTreeMap<usize, Kept>> = Mutex::new(BTreeMap::new());
 
 /// Keeps the file of `descriptor` open for the mapping at `address`. Without a free descriptor the mapping is there all the same; only the daemon knows less.
 pub(crate) fn keep(address: usize, descriptor: BorrowedFd<'_>) {
-    if is_duplicate(descriptor) {
-        return;
-    }
     let limit = getrlimit(Resource::Nofile).current.and_then(|limit| RawFd::try_from(limit).ok());
     let lowest = FAR.min(limit.unwrap_or(RawFd::MAX) / 2);
     let Ok(copy) = fcntl_dupfd_cloexec(descriptor, lowest) else { return };

@@ -17,8 +17,6 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 pub(crate) const PAGE_SIZE: usize = 4096;
 
 const NAME: &CStr = c"scheme-memory";
-/// What /proc tells of a descriptor of a memory file.
-pub(crate) const PATH: &[u8] = b"/memfd:scheme-memory (deleted)";
 
 /// A mapping with its memory file.
 #[derive(Debug)]

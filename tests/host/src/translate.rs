@@ -42,6 +42,22 @@ pub(crate) fn open_flags_to_redox(linux: i32) -> usize {
     .fold(access, |flags, (_, redox_flag)| flags | redox_flag)
 }
 
+/// Linux's protection and flags of mmap(2) as the kernel tells a scheme of them.
+pub(crate) fn map_flags_to_redox(prot: i32, flags: i32) -> flag::MapFlags {
+    [
+        (prot, libc::PROT_READ, flag::MapFlags::PROT_READ),
+        (prot, libc::PROT_WRITE, flag::MapFlags::PROT_WRITE),
+        (prot, libc::PROT_EXEC, flag::MapFlags::PROT_EXEC),
+        (flags, libc::MAP_SHARED, flag::MapFlags::MAP_SHARED),
+        (flags, libc::MAP_PRIVATE, flag::MapFlags::MAP_PRIVATE),
+        (flags, libc::MAP_FIXED, flag::MapFlags::MAP_FIXED),
+        (flags, libc::MAP_FIXED_NOREPLACE, flag::MapFlags::MAP_FIXED_NOREPLACE),
+    ]
+    .into_iter()
+    .filter(|(linux, bit, _)| linux & bit != 0)
+    .fold(flag::MapFlags::empty(), |flags, (_, _, redox)| flags | redox)
+}
+
 /// Event flags as poll(2) bits.
 pub(crate) fn events_to_poll(flags: flag::EventFlags) -> u32 {
     let mut events = 0;
@@ -65,8 +81,8 @@ pub(crate) fn poll_to_events(events: u32) -> flag::EventFlags {
 
 #[cfg(test)]
 mod tests {
-    use super::{LinuxErrno, errno_to_linux, open_flags_to_redox};
-    use syscall::flag;
+    use super::{LinuxErrno, errno_to_linux, map_flags_to_redox, open_flags_to_redox};
+    use syscall::flag::{self, MapFlags};
 
     /// The whole of Redox's table against the C library's, by name.
     #[test]
@@ -101,6 +117,19 @@ mod tests {
         assert_eq!(
             open_flags_to_redox(libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL | libc::O_TRUNC),
             flag::O_WRONLY | flag::O_CREAT | flag::O_EXCL | flag::O_TRUNC
+        );
+    }
+
+    #[test]
+    fn map_flags() {
+        assert_eq!(map_flags_to_redox(libc::PROT_NONE, libc::MAP_PRIVATE), MapFlags::MAP_PRIVATE);
+        assert_eq!(
+            map_flags_to_redox(libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_FIXED),
+            MapFlags::PROT_READ | MapFlags::PROT_WRITE | MapFlags::MAP_SHARED | MapFlags::MAP_FIXED
+        );
+        assert_eq!(
+            map_flags_to_redox(libc::PROT_EXEC, libc::MAP_SHARED | libc::MAP_FIXED_NOREPLACE | libc::MAP_POPULATE),
+            MapFlags::PROT_EXEC | MapFlags::MAP_SHARED | MapFlags::MAP_FIXED_NOREPLACE
         );
     }
 }

@@ -3,7 +3,6 @@
 //! One FUSE request may take several requests to the daemon: looking a path up, for instance, is an open with O_STAT, an fstat and a close, as `stat(2)` is on
 //! Redox. Each step says in a closure what to do with the answer.
 
-mod duplicates;
 mod mount;
 mod nodes;
 mod passthrough;
@@ -26,7 +25,6 @@ use syscall::flag::{AT_REMOVEDIR, EventFlags, MapFlags, O_CREAT, O_DIRECTORY, O_
 use syscall::schemev2::NewFdFlags;
 use zerocopy::{Immutable, IntoBytes};
 
-use self::duplicates::Duplicate;
 use self::mount::Mount;
 pub(crate) use self::mount::{below_root, file_path, open_root, scheme_path};
 use self::nodes::{Nodes, is_directory};
@@ -36,7 +34,8 @@ use self::wire::{
     InHeader, InitIn, InitOut, InterruptIn, IoctlIn, IoctlOut, MkdirIn, OpenIn, OpenOut, OutHeader, PollIn, PollOut,
     ReadIn, Rename2In, RenameIn, SetattrIn, StatfsOut, WriteIn, WriteOut, opcode,
 };
-use crate::ioctl::{self, CallHead, Dup};
+use crate::ioctl::{self, CallHead, Memory};
+use crate::mapping;
 use crate::memory::{self, Region};
 use crate::payload::Payload;
 use crate::process;
@@ -88,8 +87,6 @@ struct File {
     interest: EventFlags,
     /// Memory of the daemon that clients can map.
     memory: Option<Region>,
-    /// The names of handles that were made from it and that nobody has opened, in order.
-    duplicates: VecDeque<String>,
 }
 
 /// A FUSE request that wants a reply.
@@ -118,8 +115,6 @@ pub(crate) struct Session {
     files: Slab<File>,
     /// The file of each description of the daemon.
     by_id: HashMap<usize, usize>,
-    /// Handles that wait to be opened, by name.
-    duplicates: HashMap<String, Duplicate>,
     /// The daemon's work on each FUSE request.
     in_flight: BTreeMap<u64, InFlight>,
     /// The request whose next step begins, if a signal has interrupted its caller: the kernel says that once, whichever step the daemon is at.
@@ -148,7 +143,6 @@ impl Session {
             nodes: Nodes::new(),
             files: Slab::new(),
             by_id: HashMap::new(),
-            duplicates: HashMap::new(),
             in_flight: BTreeMap::new(),
             interrupted: None,
             passthrough: false,
@@ -425,10 +419,7 @@ impl Session {
 
     fn look_up(&mut self, kernel: &mut Kernel, from: Requester, name: &str) {
         let Some(path) = self.nodes.child_path(from.node, name) else { return self.refuse(from, STALE) };
-        match self.entry_of_duplicate(&path) {
-            Some(entry) => self.reply(from.unique, &entry),
-            None => self.answer_entry(kernel, from, path),
-        }
+        self.answer_entry(kernel, from, path);
     }
 
     /// Replies with the inode and the attributes of `path`.
@@ -572,14 +563,11 @@ impl Session {
     fn open(&mut self, kernel: &mut Kernel, from: Requester, request: OpenIn, extra_flags: usize) {
         let Some(node) = self.nodes.get(from.node) else { return self.refuse(from, STALE) };
         let (path, stat) = (node.path.clone(), node.stat);
-        if let Some(opened) = self.take_duplicate(&path) {
-            return self.reply(from.unique, &opened);
-        }
         let flags = open_flags_to_redox(request.flags.cast_signed()) | extra_flags;
         self.call(kernel, from, Operation::open(self.root, &path, flags), move |session, kernel, opened| match opened
             .result
         {
-            Ok(id) => session.opened(kernel, from, id, opened.new_descriptor, &stat, move |session, _, out| {
+            Ok(id) => session.opened(kernel, from, id, opened.new_descriptor, &stat, move |session, out| {
                 session.reply(from.unique, &out);
             }),
             Err(error) => session.refuse(from, errno_to_linux(error.errno)),
@@ -594,34 +582,20 @@ impl Session {
                 Ok(id) => id,
                 Err(error) => return session.refuse(from, errno_to_linux(error.errno)),
             };
-            session.stat_opened(kernel, from, id, move |session, kernel, stat| {
-                let stat = match stat {
+            session.call(kernel, from, Operation::stat(id), move |session, kernel, answer| {
+                let stat = match stat_of(&answer) {
                     Ok(stat) => stat,
-                    Err(errno) => return session.refuse(from, errno),
+                    Err(errno) => {
+                        kernel.close(id);
+                        return session.refuse(from, errno);
+                    }
                 };
                 let entry = session.entry(&path, stat);
                 let from = Requester { node: entry.nodeid, ..from };
-                session.opened(kernel, from, id, opened.new_descriptor, &stat, move |session, _, out| {
+                session.opened(kernel, from, id, opened.new_descriptor, &stat, move |session, out| {
                     session.send_reply(from.unique, &[entry.as_bytes(), out.as_bytes()]);
                 });
             });
-        });
-    }
-
-    /// Asks for the attributes of what the daemon has just opened, and closes it if that fails.
-    fn stat_opened(
-        &mut self,
-        kernel: &mut Kernel,
-        from: Requester,
-        id: usize,
-        then: impl FnOnce(&mut Self, &mut Kernel, Outcome<Stat>) + Send + 'static,
-    ) {
-        self.call(kernel, from, Operation::stat(id), move |session, kernel, answer| {
-            let stat = stat_of(&answer);
-            if stat.is_err() {
-                kernel.close(id);
-            }
-            then(session, kernel, stat);
         });
     }
 
@@ -633,18 +607,11 @@ impl Session {
         id: usize,
         new_descriptor: NewFdFlags,
         stat: &Stat,
-        then: impl FnOnce(&mut Self, &mut Kernel, OpenOut) + Send + 'static,
+        then: impl FnOnce(&mut Self, OpenOut) + Send + 'static,
     ) {
         let positioned = new_descriptor.contains(NewFdFlags::POSITIONED);
-        let file = File {
-            id,
-            node: from.node,
-            positioned,
-            poll_handle: None,
-            interest: EventFlags::empty(),
-            memory: None,
-            duplicates: VecDeque::new(),
-        };
+        let file =
+            File { id, node: from.node, positioned, poll_handle: None, interest: EventFlags::empty(), memory: None };
         let key = self.files.insert(file);
         self.by_id.insert(id, key);
         if let Some(node) = self.nodes.get_mut(from.node) {
@@ -664,12 +631,12 @@ impl Session {
                 },
             ..OpenOut::default()
         };
-        let Some(len) = mappable_len(stat) else { return then(self, kernel, direct) };
+        let Some(len) = mappable_len(stat) else { return then(self, direct) };
         let flags = MapFlags::MAP_SHARED | MapFlags::PROT_READ | MapFlags::PROT_WRITE;
-        self.call(kernel, from, Operation::mmap_prep(id, len, flags, 0), move |session, kernel, answer| {
+        self.call(kernel, from, Operation::mmap_prep(id, len, flags, 0), move |session, _, answer| {
             let region = answer.result.ok().and_then(|address| memory::find(address, len));
             let out = region.map_or(direct, |region| session.share(key, region));
-            then(session, kernel, out);
+            then(session, out);
         });
     }
 
@@ -690,10 +657,6 @@ impl Session {
 
     fn file(&self, fh: u64) -> Option<&File> {
         self.files.get(usize::try_from(fh).ok()?)
-    }
-
-    fn file_mut(&mut self, fh: u64) -> Option<&mut File> {
-        self.files.get_mut(usize::try_from(fh).ok()?)
     }
 
     fn read(&mut self, kernel: &mut Kernel, from: Requester, request: ReadIn) {
@@ -746,34 +709,25 @@ impl Session {
     }
 
     fn release(&mut self, kernel: &mut Kernel, from: Requester, request: FileIn) {
-        match self.close(kernel, from.identity, request.fh) {
-            Some(()) => self.reply_empty(from.unique),
-            None => self.refuse(from, BAD_FILE),
-        }
-    }
-
-    /// Returns none if there is no such file.
-    fn close(&mut self, kernel: &mut Kernel, identity: Identity, fh: u64) -> Option<()> {
-        let file = usize::try_from(fh).ok().and_then(|key| self.files.try_remove(key))?;
+        let removed = usize::try_from(request.fh).ok().and_then(|key| self.files.try_remove(key));
+        let Some(file) = removed else { return self.refuse(from, BAD_FILE) };
         self.by_id.remove(&file.id);
         if let Some(node) = self.nodes.get_mut(file.node) {
-            node.open.retain(|open| *open != fh);
+            node.open.retain(|open| *open != request.fh);
             if file.memory.is_some() {
                 Backing::detach(&self.device, &mut node.backing);
             }
         }
         if let Some(region) = file.memory {
-            kernel.request(identity, Operation::munmap(file.id, region.len()), Completion::Nobody);
+            kernel.request(from.identity, Operation::munmap(file.id, region.len()), Completion::Nobody);
         }
         kernel.close(file.id);
-        for name in file.duplicates {
-            self.give_up(kernel, identity, &name);
-        }
-        Some(())
+        self.reply_empty(from.unique);
     }
 
     fn poll(&mut self, kernel: &mut Kernel, from: Requester, request: PollIn) {
-        let Some(file) = self.file_mut(request.fh) else { return self.refuse(from, BAD_FILE) };
+        let file = usize::try_from(request.fh).ok().and_then(|key| self.files.get_mut(key));
+        let Some(file) = file else { return self.refuse(from, BAD_FILE) };
         if request.flags & wire::POLL_SCHEDULE_NOTIFY != 0 {
             file.poll_handle = Some(request.kh);
         }
@@ -796,11 +750,10 @@ impl Session {
             && let Some((head, payload)) = wire::split::<CallHead>(argument)
         {
             self.call_scheme(kernel, from, request.fh, head, payload);
-        } else if is(ioctl::DUP)
-            && let Some((dup, _)) = wire::split::<Dup>(argument)
-            && let Some([argument @ .., _]) = dup.terminated()
+        } else if is(ioctl::MEMORY)
+            && let Some((wanted, _)) = wire::split::<Memory>(argument)
         {
-            self.duplicate(kernel, from, request.fh, argument);
+            self.prepare_mapping(kernel, from, request.fh, wanted);
         } else {
             self.refuse(from, LinuxErrno(libc::ENOTTY));
         }
@@ -815,6 +768,29 @@ impl Session {
             let head = CallHead { result: Error::mux(result) as u64, ..head };
             let payload = answer.payload.as_ref().map_or(&[][..], Payload::bytes);
             session.send_reply(from.unique, &[IoctlOut::default().as_bytes(), head.as_bytes(), payload]);
+        });
+    }
+
+    /// Asks the daemon for memory, and replies where it is. There is nothing to take back if nobody comes for it.
+    fn prepare_mapping(&mut self, kernel: &mut Kernel, from: Requester, fh: u64, wanted: Memory) {
+        let Some(file) = self.file(fh) else { return self.refuse(from, BAD_FILE) };
+        if file.memory.is_some() {
+            // Linux maps the file itself.
+            return self.refuse(from, LinuxErrno(libc::ENOTTY));
+        }
+        let Memory { len, offset, flags, .. } = wanted;
+        let (Ok(len @ 1..), Ok(flags), true) =
+            (usize::try_from(len), usize::try_from(flags), offset.is_multiple_of(memory::PAGE_SIZE as u64))
+        else {
+            return self.refuse(from, LinuxErrno(libc::EINVAL));
+        };
+        let operation = Operation::mmap_prep(file.id, len, MapFlags::from_bits_truncate(flags), offset);
+        self.call(kernel, from, operation, move |session, _, answer| {
+            let prepared = answer.result.map_err(|error| errno_to_linux(error.errno));
+            let memory = prepared.and_then(|address| mapping::offer(address, len));
+            // Not as the result of ioctl, as for a call.
+            let memory = memory.unwrap_or_else(|errno| Memory::failed(Error::new(errno.0)));
+            session.send_reply(from.unique, &[IoctlOut::default().as_bytes(), memory.as_bytes()]);
         });
     }
 

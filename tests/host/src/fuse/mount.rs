@@ -38,8 +38,6 @@ impl Mount {
     /// A sentence that says what could not be mounted, and why.
     pub(super) fn new(name: &str) -> Result<(Self, OwnedFd), String> {
         let root = std::env::var_os("SCHEME_ROOT").map_or_else(|| PathBuf::from(DEFAULT_ROOT), PathBuf::from);
-        // Clients are told paths in it.
-        let root = std::path::absolute(&root).map_err(|error| format!("SCHEME_ROOT {}: {error}", root.display()))?;
         let directory = root.join(name);
         let cannot = |cause: String| format!("cannot mount {}: {cause}", directory.display());
         let privileged = geteuid().is_root();
@@ -60,10 +58,6 @@ impl Mount {
     /// Whether memory files may stand behind inodes, which the kernel allows to root only.
     pub(super) fn is_privileged(&self) -> bool {
         self.privileged
-    }
-
-    pub(super) fn path_of(&self, name: &str) -> PathBuf {
-        self.directory.join(name)
     }
 
     /// Takes the mount away. Programs that still use it get errors.

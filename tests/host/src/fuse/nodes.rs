@@ -13,8 +13,7 @@ pub(super) struct Node {
     pub(super) path: String,
     /// The scheme's own number for the object, 0 if it has none.
     ino: u64,
-    /// How often the kernel was told of it and has not forgotten it.
-    pub(super) lookups: u64,
+    lookups: u64,
     /// Attributes when the node was looked up last.
     pub(super) stat: Stat,
     /// The descriptions that are open, in order: they can tell more of themselves than the path can, which may name another object by now.
@@ -88,24 +87,15 @@ impl Nodes {
             }
             return *number;
         }
-        let number = self.add(path, stat);
-        if let Some(node) = self.by_number.get_mut(&number) {
-            node.lookups = 1;
-        }
+        let number = self.next;
+        self.next += 1;
+        let node = Node { path: path.to_owned(), ino: stat.st_ino, lookups: 1, stat, open: Vec::new(), backing: None };
+        self.by_number.insert(number, node);
         if directory {
             self.by_path.insert(path.to_owned(), number);
         } else if stat.st_ino != 0 {
             self.by_ino.insert(stat.st_ino, number);
         }
-        number
-    }
-
-    /// A new inode that no look-up finds; the kernel does not know of it yet.
-    pub(super) fn add(&mut self, path: &str, stat: Stat) -> u64 {
-        let number = self.next;
-        self.next += 1;
-        let node = Node { path: path.to_owned(), ino: stat.st_ino, lookups: 0, stat, open: Vec::new(), backing: None };
-        self.by_number.insert(number, node);
         number
     }
 

@@ -8,8 +8,7 @@
 //! | `who` | process, user and group of who opened it |
 //! | `wait` | messages: a read waits until somebody writes one |
 //!
-//! A dup of any of them, with the argument `again`, opens the same once more; `page` and `who` open these; `half` opens a page that is one of two in a row;
-//! `never` waits for ever.
+//! Memory is also to be mapped from `wait`, which is no file of memory: see [`PAGE`] and what follows it.
 #![allow(missing_docs, unsafe_code)]
 
 use std::cell::RefCell;
@@ -45,6 +44,14 @@ pub(crate) const REFUSE: u64 = 1_000_000;
 pub(crate) const COUNT_PAGES: u64 = 1_000_001;
 /// A call that adds what follows to the first word of the page; the result is what was there.
 pub(crate) const ADD_TO_PAGE: u64 = 1_000_002;
+/// A call whose result are the flags of the last request for memory of `wait`.
+pub(crate) const MAP_FLAGS: u64 = 1_000_004;
+/// The offset at which `wait` has the same page as the file `page`.
+pub(crate) const PAGE: u64 = 0x5_0000;
+/// The offset of a page that is one of two in a row.
+pub(crate) const HALF: u64 = 0x6_0000;
+/// The offset at which to map is to wait for ever.
+pub(crate) const NEVER: u64 = 0x7_0000;
 /// A call whose result is how many handles of any kind are open.
 pub(crate) const COUNT_HANDLES: u64 = 1_000_003;
 /// As relibc defines them.
@@ -78,7 +85,6 @@ enum Place {
     Root,
     Note(Rc<RefCell<Note>>),
     Page,
-    Half,
     PageValue,
     Wait,
     Who(String),
@@ -103,6 +109,7 @@ pub(crate) struct Notes {
     next_number: u64,
     page: NonNull<AtomicU64>,
     pair: NonNull<AtomicU64>,
+    map_flags: MapFlags,
     messages: VecDeque<Vec<u8>>,
     announcements: Vec<(usize, EventFlags)>,
 }
@@ -115,6 +122,7 @@ impl Notes {
             next_number: FIRST_NOTE,
             page: memory(PAGE_SIZE)?,
             pair: memory(2 * PAGE_SIZE)?,
+            map_flags: MapFlags::empty(),
             messages: VecDeque::new(),
             announcements: Vec::new(),
         })
@@ -189,7 +197,6 @@ impl Notes {
                 (syscall::MODE_FILE | mode, *number, text.len() as u64)
             }
             Place::Page => (syscall::MODE_FILE | 0o666, 2, PAGE_SIZE as u64),
-            Place::Half => (syscall::MODE_FILE | 0o666, 6, PAGE_SIZE as u64),
             Place::PageValue => (syscall::MODE_FILE | 0o444, 3, self.page_value().to_string().len() as u64),
             Place::Wait => (syscall::MODE_CHR | 0o666, 4, 0),
             Place::Who(text) => (syscall::MODE_FILE | 0o444, 5, text.len() as u64),
@@ -256,24 +263,11 @@ impl SchemeSync for Notes {
         }
     }
 
-    fn dup(&mut self, id: usize, buf: &[u8], ctx: &CallerCtx) -> Result<OpenResult> {
-        let place = self.place(id)?;
-        match buf {
-            b"again" => Ok(self.opened(place)),
-            b"page" => Ok(self.opened(Place::Page)),
-            b"half" => Ok(self.opened(Place::Half)),
-            b"who" => Ok(self.opened(Place::who(ctx))),
-            b"elsewhere" => open_elsewhere(),
-            b"never" => Err(Error::new(EWOULDBLOCK)),
-            _ => Err(Error::new(EINVAL)),
-        }
-    }
-
     fn read(&mut self, id: usize, buf: &mut [u8], offset: u64, _: u32, _: &CallerCtx) -> Result<usize> {
         match self.place(id)? {
             Place::Root => Err(Error::new(EISDIR)),
             Place::Note(note) => Ok(copy_from(&note.borrow().text, offset, buf)),
-            Place::Page | Place::Half => Err(Error::new(EINVAL)),
+            Place::Page => Err(Error::new(EINVAL)),
             Place::PageValue => Ok(copy_from(self.page_value().to_string().as_bytes(), offset, buf)),
             Place::Wait => self.receive(buf),
             Place::Who(text) => Ok(copy_from(text.as_bytes(), offset, buf)),
@@ -293,9 +287,7 @@ impl SchemeSync for Notes {
                 self.messages.push_back(buf.to_vec());
                 self.announce();
             }
-            Place::Root | Place::Page | Place::Half | Place::PageValue | Place::Who(_) => {
-                return Err(Error::new(EINVAL));
-            }
+            Place::Root | Place::Page | Place::PageValue | Place::Who(_) => return Err(Error::new(EINVAL)),
         }
         Ok(buf.len())
     }
@@ -306,10 +298,11 @@ impl SchemeSync for Notes {
         match *metadata {
             [REFUSE, errno, ..] => Err(Error::new(errno as i32)),
             [COUNT_PAGES, ..] => {
-                let is_page = |handle: &Handle| matches!(handle.place, Place::Page | Place::Half);
+                let is_page = |handle: &Handle| matches!(handle.place, Place::Page);
                 Ok(self.handles.iter().filter(|(_, handle)| is_page(handle)).count())
             }
             [COUNT_HANDLES, ..] => Ok(self.handles.len()),
+            [MAP_FLAGS, ..] => Ok(self.map_flags.bits()),
             [ADD_TO_PAGE, added, ..] => Ok(self.page_word().fetch_add(added, Ordering::SeqCst) as usize),
             _ => {
                 payload.reverse();
@@ -413,13 +406,17 @@ impl SchemeSync for Notes {
     }
 
     fn mmap_prep(&mut self, id: usize, offset: u64, size: usize, flags: MapFlags, _: &CallerCtx) -> Result<usize> {
-        let right = offset == 0 && size == PAGE_SIZE && flags.contains(MapFlags::MAP_SHARED);
-        match self.place(id)? {
-            Place::Page if right => Ok(self.page.as_ptr().expose_provenance()),
-            Place::Half if right => Ok(self.pair.as_ptr().expose_provenance()),
-            Place::Page | Place::Half => Err(Error::new(EINVAL)),
-            _ => Err(Error::new(EOPNOTSUPP)),
+        match (self.place(id)?, offset) {
+            (Place::Wait, PAGE | HALF) => self.map_flags = flags,
+            (Place::Wait, NEVER) => return Err(Error::new(EWOULDBLOCK)),
+            (Place::Page, 0) => {}
+            (Place::Page, _) => return Err(Error::new(EINVAL)),
+            _ => return Err(Error::new(EOPNOTSUPP)),
         }
+        if size != PAGE_SIZE || flags.contains(MapFlags::PROT_EXEC) {
+            return Err(Error::new(EINVAL));
+        }
+        Ok(if offset == HALF { self.pair } else { self.page }.as_ptr().expose_provenance())
     }
 
     fn munmap(&mut self, id: usize, _: u64, _: usize, _: MunmapFlags, _: &CallerCtx) -> Result<()> {
