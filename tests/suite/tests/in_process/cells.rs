@@ -94,7 +94,7 @@ fn all_who_hold_a_counter_map_one_page_and_others_another_9() {
     let mut world = World::new();
     let mut parent = world.process();
     let counter = world.counter(&mut parent, 0);
-    let mut child = parent.fork(700);
+    let child = parent.fork(700);
     let (here, there) = (world.map_cell(&parent, counter), world.map_cell(&child, counter));
     assert_eq!(here.put(6), Ok(false));
     assert_eq!(there.take(), Ok(6));
