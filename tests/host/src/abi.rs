@@ -461,24 +461,32 @@ unsafe extern "C" fn redox_mmap_v1(
         }
         // SAFETY: as for a call.
         let file = unsafe { BorrowedFd::borrow_raw(descriptor(fd)?) };
-        // Before Linux is asked: it maps any file privately, and takes away what was at the address before it says no.
+        let on_linux = || {
+            // SAFETY: as above.
+            let mapped = unsafe { mmap(address, len, prot, flags, file.as_raw_fd(), offset) }?;
+            mapped_files::keep(mapped, file);
+            Ok(mapped)
+        };
+        // Linux first where that spoils nothing: privately it maps any file, and at a fixed address it takes away what was there before it says no.
+        if flags & (libc::MAP_PRIVATE | libc::MAP_FIXED) == 0
+            && let Ok(mapped) = on_linux()
+        {
+            return Ok(mapped);
+        }
         // SAFETY: as above.
         if let Some(mapped) = unsafe { mapping::map(address, len, prot, flags, file, offset) }? {
             return Ok(mapped);
         }
         if flags & libc::MAP_FIXED != 0 {
-            // Linux asks some files last, when what was at the address is gone. So it is tried elsewhere.
+            // So what is no scheme's is tried elsewhere.
             // SAFETY: a new mapping at an address that the kernel chooses touches no memory in use, and goes at once.
             unsafe {
-                let elsewhere =
-                    mmap(std::ptr::null_mut(), len, prot, flags & !libc::MAP_FIXED, file.as_raw_fd(), offset)?;
+                let flags = flags & !libc::MAP_FIXED;
+                let elsewhere = mmap(std::ptr::null_mut(), len, prot, flags, file.as_raw_fd(), offset)?;
                 libc::munmap(std::ptr::with_exposed_provenance_mut(elsewhere), len);
             }
         }
-        // SAFETY: as above.
-        let mapped = unsafe { mmap(address, len, prot, flags, file.as_raw_fd(), offset) }?;
-        mapped_files::keep(mapped, file);
-        Ok(mapped)
+        on_linux()
     };
     mux(map())
 }
