@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::io::Read;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
@@ -46,13 +47,17 @@ impl Running {
 
     /// Waits until the program ends, and kills it if that takes longer than `limit`.
     pub fn wait(&mut self, limit: Duration) -> Option<ExitStatus> {
+        self.wait_or_kill(limit, self.id().cast_signed())
+    }
+
+    /// As [`Self::wait`], with what kill(2) takes for whom to kill.
+    fn wait_or_kill(&mut self, limit: Duration, whom: i32) -> Option<ExitStatus> {
         let (ended, has_ended) = mpsc::channel::<()>();
-        let id = self.id().cast_signed();
         let watchdog = std::thread::spawn(move || {
             let late = has_ended.recv_timeout(limit) == Err(mpsc::RecvTimeoutError::Timeout);
             if late {
                 // SAFETY: as in `signal`: the other thread is still waiting.
-                unsafe { libc::kill(id, libc::SIGKILL) };
+                unsafe { libc::kill(whom, libc::SIGKILL) };
             }
             late
         });
@@ -103,10 +108,12 @@ fn collect(mut source: impl Read + Send + 'static) -> JoinHandle<String> {
 /// If it cannot be started.
 #[must_use]
 pub fn run(command: &mut Command, limit: Duration) -> Finished {
+    // What it has started may have its pipes, so all of it is killed when its time is up.
+    command.process_group(0);
     let mut running = Running::start(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()));
     let stdout = collect(running.child().stdout.take().expect("stdout is piped"));
     let stderr = collect(running.child().stderr.take().expect("stderr is piped"));
-    let status = running.wait(limit);
+    let status = running.wait_or_kill(limit, -running.id().cast_signed());
     let text = |thread: JoinHandle<String>| thread.join().unwrap_or_default();
     Finished { status, stdout: text(stdout), stderr: text(stderr) }
 }
@@ -133,4 +140,21 @@ pub fn compile(source: &Path, packages: &[&str]) -> PathBuf {
     let compiled = run(&mut command, Duration::from_secs(120));
     assert!(compiled.success(), "cc {}: {}", source.display(), compiled.stderr);
     program
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Command, Duration, run};
+
+    #[test]
+    fn programs_end_with_all_that_they_have_started() {
+        let finished = run(Command::new("sh").args(["-c", "sleep 20 & echo $!; wait"]), Duration::from_millis(200));
+        assert!(finished.status.is_none());
+        let child = finished.stdout.trim();
+        assert!(!child.is_empty());
+        crate::await_that("its child has ended", || {
+            let state = std::fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
+            state.is_empty() || state.contains(") Z ")
+        });
+    }
 }
