@@ -328,7 +328,13 @@ impl<const NUMBERS: usize> Client<NUMBERS> {
 
 impl<const NUMBERS: usize> Pages for Client<NUMBERS> {
     fn find(&self, descriptor: usize) -> bool {
-        self.map(descriptor).unwrap_or(false)
+        loop {
+            match self.map(descriptor) {
+                // It says nothing of the descriptor.
+                Err(Errno::EINTR) => {}
+                found => return found.unwrap_or(false),
+            }
+        }
     }
 
     fn replace(&self, descriptor: usize) {

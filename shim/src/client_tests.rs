@@ -26,6 +26,8 @@ struct World {
     mapped: Vec<(usize, bool)>,
     /// Whether what is mapped as a counter is something else.
     is_odd: bool,
+    /// How often mapping a counter is interrupted first.
+    interruptions: u32,
     /// What mapping a counter fails with.
     refuses: usize,
     /// What happens while somebody sleeps, one after the other.
@@ -59,6 +61,10 @@ pub(crate) fn map(address: *mut (), len: usize, flags: u32, fd: usize, offset: u
         assert_eq!(len, PAGE_SIZE);
         let is_counter = flags == flag::MAP_SHARED | flag::MAP_FIXED;
         assert_eq!((fd, offset), if is_counter { (FD.cast_unsigned() as usize, CELL) } else { (usize::MAX, 0) });
+        if is_counter && world.interruptions > 0 {
+            world.interruptions -= 1;
+            return failure(4);
+        }
         if is_counter && world.refuses != 0 {
             return failure(world.refuses);
         }
@@ -177,6 +183,14 @@ fn at_once_is_only_what_needs_nothing_more() {
     assert_eq!((read(FD, 16), value, cell().count()), (Some(8), 3, 0));
     client.close(FD, || ());
     assert_eq!((read(FD, 8), write(FD, 8)), (None, None));
+}
+
+#[test]
+fn signals_keep_nothing_from_being_mapped() {
+    WORLD.with_borrow_mut(|world| world.interruptions = 2);
+    let client = made();
+    assert_eq!(read(&client), Some(Ok(3)));
+    assert_eq!(WORLD.with_borrow(|world| world.interruptions), 0);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::process::Command;
 use std::time::Duration;
 
-use eventd_suite::{Daemon, Exceptions, compare, compile, is_root, repository, run, skip};
+use eventd_suite::{Daemon, Exceptions, compare, compile, is_root, repeat_as_user, repository, run, skip};
 
 const LIMIT: Duration = Duration::from_secs(240);
 
@@ -89,4 +89,9 @@ programs! {
     signalfd_timer
     signalfd_update
     signalfd_whose
+}
+
+#[test]
+fn users_count_in_memory_too() {
+    repeat_as_user("users_count_in_memory_too", &["eventfd_count"]);
 }
