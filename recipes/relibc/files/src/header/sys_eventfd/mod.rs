@@ -46,8 +46,10 @@ pub extern "C" fn eventfd(initval: c_uint, flags: c_int) -> c_int {
 /// Reads the counter into `value`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn eventfd_read(fd: c_int, value: *mut eventfd_t) -> c_int {
+    let (buffer, len) = (value.cast(), size_of::<eventfd_t>());
     // SAFETY: what the caller of the C function promises.
-    if let Some(read) = unsafe { counters::read(fd, value.cast(), size_of::<eventfd_t>()) } {
+    let read = unsafe { counters::read_at_once(fd, buffer, len).or_else(|| counters::read(fd, buffer, len)) };
+    if let Some(read) = read {
         return if read < 0 { -1 } else { 0 };
     }
     // SAFETY: what the caller of the C function promises.
@@ -59,8 +61,10 @@ pub unsafe extern "C" fn eventfd_read(fd: c_int, value: *mut eventfd_t) -> c_int
 /// Adds `value` to the counter.
 #[unsafe(no_mangle)]
 pub extern "C" fn eventfd_write(fd: c_int, value: eventfd_t) -> c_int {
+    let (buffer, len) = ((&raw const value).cast(), size_of::<eventfd_t>());
     // SAFETY: a count is there to be read.
-    if let Some(written) = unsafe { counters::write(fd, (&raw const value).cast(), size_of::<eventfd_t>()) } {
+    let written = unsafe { counters::write_at_once(fd, buffer, len).or_else(|| counters::write(fd, buffer, len)) };
+    if let Some(written) = written {
         return if written < 0 { -1 } else { 0 };
     }
     result(eventd_shim::eventfd_write(fd, value).map(|()| 0))
