@@ -433,6 +433,32 @@ static void check_killed_readers(const char *name, task_body body)
 	report(key, "wrong=%d", PROCESSES - right);
 }
 
+/* Who is killed while it goes to sleep ends as well: in a read of a signalfd, and of a pipe, which has nothing to do with eventd. */
+static void check_killed_going_to_sleep(const char *name, int fd)
+{
+	char key[96];
+	int killed = 0;
+
+	for (int i = 0; i < PROCESSES; i++) {
+		pid_t pid = must(fork(), "fork");
+		int status;
+
+		if (pid == 0) {
+			char buffer[RECORD_SIZE];
+
+			(void)!read(fd, buffer, sizeof(buffer));
+			_exit(0);
+		}
+		for (int turns = i % 30; turns > 0; turns--)
+			sched_yield();
+		send_signal(pid, SIGKILL);
+		status = await_child(pid);
+		killed += WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+	}
+	make_key(key, 100, name, "killed-going-to-sleep");
+	report(key, "ended-otherwise=%d", PROCESSES - killed);
+}
+
 /* What it has sent is there, without a gap, and nothing else. */
 static void check_killed_senders(void)
 {
@@ -554,6 +580,8 @@ int main(void)
 	GROUP(check_updates("poll", take_by_poll));
 	GROUP(check_killed_readers("read", signal_body));
 	GROUP(check_killed_readers("poll", poll_body));
+	GROUP(check_killed_going_to_sleep("read", block_and_make(SIGNALS(SIGUSR1), 0)));
+	GROUP(check_killed_going_to_sleep("pipe", make_gate().ends[0]));
 	GROUP(check_killed_senders());
 	GROUP(check_forks());
 	GROUP(check_stream());
