@@ -254,8 +254,8 @@ static void work(struct crew *crew, int number)
 }
 
 /*
- * With 2 CPUs of Redox one in some hundreds of killed processes does not end, also of such as sleep for a pipe or a semaphore. It does nothing any more,
- * so it is not waited for without end.
+ * With 2 CPUs of Redox and without kernel hook 04 one in some hundreds of killed processes does not end, also of such as sleep for a pipe or a
+ * semaphore. It does nothing any more, so it is not waited for without end.
  */
 static void replace_worker(struct crew *crew, int number)
 {
@@ -295,7 +295,7 @@ static void check_killed_at_work(const char *key, int writers, uint64_t count)
 				die("write to a pipe");
 		for (int turns = rand() % 20; turns > 0; turns--)
 			sched_yield();
-		/* Not the one that has just been started: with 2 CPUs of Redox who is killed at that moment does not end. */
+		/* Not the one that has just been started, which without kernel hook 04 does not end, with 2 CPUs of Redox. */
 		number = (number + 1 + rand() % (WORKERS - 1)) % WORKERS;
 		replace_worker(crew, number);
 	}

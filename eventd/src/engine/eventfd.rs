@@ -132,7 +132,7 @@ pub struct Eventfd<T, P> {
     readers: WaitList<T>,
     writers: Writers<T>,
     watch: Option<Watch>,
-    /// Whether clients have been asked to tell.
+    /// What clients have been asked to tell.
     interest: Interest,
 }
 
